@@ -1,0 +1,3 @@
+"""desmezcla: music source separation, from one install."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Signal processing that models share; torch tensors in, torch tensors out."""

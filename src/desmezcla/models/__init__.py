@@ -1,0 +1,59 @@
+"""The architectures: one file each, and the file's name is the architecture's key."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+from pydantic import ValidationError
+
+from desmezcla.errors import ParameterError
+from desmezcla.models.base import ModelConfig, SeparationModel
+
+__all__ = ["ModelConfig", "SeparationModel", "build_model", "list_models", "model_class"]
+
+
+def list_models() -> list[str]:
+    """Return the keys of all architectures, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+
+
+def model_class(key: str) -> type[SeparationModel]:
+    """Return the class of an architecture: the one `SeparationModel` that its file defines.
+
+    Errors:
+        ParameterError: if there is no such architecture.
+    """
+    if key not in list_models():
+        raise ParameterError(
+            f"model={key!r} is not an architecture; choose one of {', '.join(list_models())}"
+        )
+    module = importlib.import_module(f"{__name__}.{key}")
+    (found,) = (
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, SeparationModel) and member.__module__ == module.__name__
+    )
+    return found
+
+
+def build_model(key: str, **fields: Any) -> SeparationModel:
+    """Build an untrained model in evaluation mode.
+
+    Args:
+        key: Name of the architecture, for example `"open_unmix"`.
+        fields: Fields of its `Config`; what is not given has the paper's value.
+
+    Errors:
+        ParameterError: if the architecture or a field is unknown, or a value is out of range.
+    """
+    cls = model_class(key)
+    try:
+        config = cls.Config(**fields)
+    except ValidationError as error:
+        known = ", ".join(cls.Config.model_fields)
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors()
+        )
+        raise ParameterError(f"{problems}. The fields of {key} are {known}") from error
+    return cls(config).eval()

@@ -1,0 +1,67 @@
+"""What all architectures share: a frozen configuration, a specification, one shape contract."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from desmezcla.errors import ParameterError
+from desmezcla.spec import ModelSpec
+
+
+class ModelConfig(BaseModel):
+    """Base of every architecture's `Config`: frozen, and an unknown key is an error.
+
+    The defaults of a subclass are those of its paper. The configuration is written as YAML beside
+    the weights, and the model is built from it again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stems: tuple[str, ...] = ("vocals", "drums", "bass", "other")
+    sample_rate: int = 44100
+    channels: int = 2
+
+
+class SeparationModel(nn.Module, ABC):
+    """A model that separates a mixture into stems.
+
+    A subclass sets `spec` in its constructor and writes `separate`. `forward` checks the shape of
+    what comes in, so that no model has to.
+    """
+
+    Config: ClassVar[type[ModelConfig]]
+
+    spec: ModelSpec
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def separate(self, mix: Tensor) -> Tensor:
+        """Separate a mixture whose shape has been checked.
+
+        Shape:
+            mix: `[B, C, T]`; returns `[B, S, C, T]`.
+        """
+
+    def forward(self, mix: Tensor) -> Tensor:
+        """Separate a mixture into stems.
+
+        Shape:
+            mix: `[B, C, T]`, C as in `spec.channels`, any T from 1; returns `[B, S, C, T]`.
+
+        Errors:
+            ParameterError: if the shape or the type of `mix` is another.
+        """
+        if mix.ndim != 3 or mix.shape[1] != self.spec.channels or mix.shape[2] == 0:
+            raise ParameterError(
+                f"mix has shape {tuple(mix.shape)}, but the model takes [B, C, T] "
+                f"with C={self.spec.channels} and T at least 1; add or move axes"
+            )
+        if not torch.is_floating_point(mix):
+            raise ParameterError(f"mix has type {mix.dtype}; convert it to float32 in [-1, 1]")
+        return self.separate(mix)

@@ -1,0 +1,62 @@
+"""What an engine may know of a model: its specification, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from desmezcla.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How a model wants its audio, and what it gives back.
+
+    Attributes:
+        stems: Names of the separated sources, in the order of the model's output axis S.
+        sample_rate: Rate of the model's audio, in Hz.
+        channels: Channels that the model takes and returns, 1 or 2.
+        segment_samples: Samples that the model is given at once, by default.
+        context_samples: Samples at each inner edge of a segment that are not good enough to keep,
+            because the model has not seen what lies beyond. The engine discards up to that many,
+            as far as the overlap allows.
+        hop_samples: Segments start on multiples of this, so that the frames of a spectrogram
+            model fall on the same samples in every segment.
+        causal: Whether output up to a sample depends on input up to that sample only
+            (plus a fixed latency).
+        normalise: "track" for models that expect audio standardised by the mean and the deviation
+            of the whole track; the engine then reads the track once before it separates.
+        window: Weight of a segment in the overlap: "crossfade" between the kept parts, or
+            "triangle" over the whole segment (Demucs), which keeps the context.
+
+    Errors:
+        ParameterError: if a field is out of range.
+    """
+
+    stems: tuple[str, ...]
+    sample_rate: int
+    channels: int
+    segment_samples: int
+    context_samples: int = 0
+    hop_samples: int = 1
+    causal: bool = False
+    normalise: Literal["none", "track"] = "none"
+    window: Literal["crossfade", "triangle"] = "crossfade"
+
+    def __post_init__(self) -> None:
+        if not self.stems or len(set(self.stems)) != len(self.stems):
+            raise ParameterError(
+                f"stems={self.stems!r} must be one or more different names; rename or remove one"
+            )
+        if self.channels not in (1, 2):
+            raise ParameterError(f"channels={self.channels} must be 1 or 2")
+        if self.sample_rate <= 0:
+            raise ParameterError(f"sample_rate={self.sample_rate} Hz must be positive")
+        if self.segment_samples <= 0 or self.hop_samples <= 0:
+            raise ParameterError(
+                f"segment_samples={self.segment_samples} and hop_samples={self.hop_samples} "
+                "must be positive"
+            )
+        if not 0 <= self.context_samples < self.segment_samples:
+            raise ParameterError(
+                f"context_samples={self.context_samples} must be at least 0 and less than "
+                f"segment_samples={self.segment_samples}"
+            )
