@@ -19,7 +19,7 @@ def list_models() -> list[str]:
 
 
 def model_class(key: str) -> type[SeparationModel]:
-    """Return the class of an architecture: the one `SeparationModel` that its file defines.
+    """Return the class of an architecture: the one `SeparationModel` with a `Config` in its file.
 
     Errors:
         ParameterError: if there is no such architecture.
@@ -32,7 +32,9 @@ def model_class(key: str) -> type[SeparationModel]:
     (found,) = (
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, SeparationModel) and member.__module__ == module.__name__
+        if issubclass(member, SeparationModel)
+        and member.__module__ == module.__name__
+        and "Config" in vars(member)
     )
     return found
 

@@ -1,0 +1,186 @@
+"""Open-Unmix: three LSTM layers per stem on the magnitude spectrogram, then a Wiener filter.
+
+Reference:
+    Stöter, Uhlich, Liutkus and Mitsufuji, "Open-Unmix - A Reference Implementation for Music
+    Source Separation", Journal of Open Source Software 4(41), 2019.
+
+Differences from the paper:
+    None in the network: parameters have the names and shapes of the authors' PyTorch version, so
+    that their weights fit. With `unidirectional=True` the network is causal; the centred STFT then
+    still looks `n_fft / 2` samples ahead, and the Wiener filter looks over its window, so a
+    causal release sets `wiener_iterations=0`.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from desmezcla.dsp.stft import istft, stft
+from desmezcla.dsp.wiener import wiener
+from desmezcla.models.base import ModelConfig, SeparationModel
+from desmezcla.spec import ModelSpec
+
+TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
+
+
+class PipelineConfig(ModelConfig):
+    """What the Open-Unmix pipeline needs to know, whatever network makes the masks.
+
+    Attributes:
+        n_fft: Length of the STFT, samples.
+        hop_length: Hop of the STFT, samples.
+        hidden_size: Width of the dense layers.
+        wiener_iterations: EM iterations of the multichannel Wiener filter; 0 leaves it out.
+        wiener_window_frames: Frames that one filter is computed from; None for all.
+        residual: Add a stem "residual", the mixture less the other stems, before the filter.
+        segment_s: Seconds that the engine gives the model at once.
+        context_s: Seconds at each edge of a segment that may be discarded.
+    """
+
+    n_fft: int = Field(4096, ge=4, multiple_of=2)
+    hop_length: int = Field(1024, ge=1)
+    hidden_size: int = Field(512, ge=2, multiple_of=2)
+    wiener_iterations: int = Field(1, ge=0)
+    wiener_window_frames: int | None = Field(300, ge=1)
+    residual: bool = False
+    segment_s: float = Field(40.0, gt=0)
+    context_s: float = Field(5.0, ge=0)
+
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins F of the STFT."""
+        return self.n_fft // 2 + 1
+
+    def model_spec(self) -> ModelSpec:
+        """Return the specification of a model with this configuration."""
+        segment_samples = max(self.hop_length, round(self.segment_s * self.sample_rate))
+        return ModelSpec(
+            stems=(*self.stems, "residual") if self.residual else self.stems,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            segment_samples=segment_samples,
+            context_samples=min(round(self.context_s * self.sample_rate), segment_samples - 1),
+            hop_samples=self.hop_length,
+        )
+
+
+class Config(PipelineConfig):
+    """Configuration; the defaults are those of the paper.
+
+    Attributes:
+        bandwidth_hz: The network sees the bins up to this frequency; it masks all of them.
+        layers: LSTM layers.
+        unidirectional: LSTM that sees the past only, with twice the width in that direction.
+        dropout: Between LSTM layers, in training.
+    """
+
+    bandwidth_hz: float = Field(16000.0, gt=0)
+    layers: int = Field(3, ge=1)
+    unidirectional: bool = False
+    dropout: float = Field(0.4, ge=0, lt=1)
+
+    @property
+    def input_bins(self) -> int:
+        """Number of bins up to `bandwidth_hz`, that one included."""
+        return min(self.bins, int(self.bandwidth_hz * self.n_fft / self.sample_rate) + 1)
+
+
+class SpectrogramPipeline(SeparationModel):
+    """STFT, one network per stem that makes a mask from the magnitude, Wiener filter, iSTFT.
+
+    A subclass says by `network` what makes the mask.
+    """
+
+    config: PipelineConfig
+    window: Tensor
+
+    def __init__(self, config: PipelineConfig) -> None:
+        super().__init__(config)
+        self.spec = config.model_spec()
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.networks = nn.ModuleDict({stem: self.network() for stem in config.stems})
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Return one stem's untrained network, from `[B, C, F, N]` magnitudes to masks."""
+
+    def separate(self, mix: Tensor) -> Tensor:
+        """Separate; see `SeparationModel.forward`."""
+        config = self.config
+        spectrum = stft(mix, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
+        magnitude = spectrum.abs()  # [B, C, F, N]
+        masks = torch.stack([self.networks[stem](magnitude) for stem in config.stems], dim=1)
+        if config.residual:
+            masks = torch.cat([masks, 1 - masks.sum(dim=1, keepdim=True)], dim=1)
+        # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
+        iterations = config.wiener_iterations if masks.shape[1] > 1 else 0
+        window_frames = config.wiener_window_frames
+        estimates = torch.stack(
+            [
+                wiener(x, m, iterations=iterations, window_frames=window_frames)
+                for x, m in zip(spectrum, masks, strict=True)
+            ]
+        )  # [B, S, C, F, N]
+        return istft(
+            estimates, hop_length=config.hop_length, window=self.window, length=mix.shape[-1]
+        )
+
+
+class OpenUnmix(SpectrogramPipeline):
+    """The Open-Unmix separator: `[B, C, T] -> [B, S, C, T]`."""
+
+    Config = Config
+
+    config: Config
+
+    def network(self) -> nn.Module:
+        """Return one stem's untrained network."""
+        return LstmMask(self.config)
+
+
+class LstmMask(nn.Module):
+    """From the magnitude spectrogram of the mixture to the mask of one stem."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        hidden, channels = config.hidden_size, config.channels
+        self.input_bins = config.input_bins
+        self.input_mean = nn.Parameter(torch.zeros(config.input_bins))
+        self.input_scale = nn.Parameter(torch.ones(config.input_bins))
+        self.fc1 = nn.Linear(config.input_bins * channels, hidden, bias=False)
+        self.bn1 = nn.BatchNorm1d(hidden)
+        self.lstm = nn.LSTM(
+            input_size=hidden,
+            hidden_size=hidden if config.unidirectional else hidden // 2,
+            num_layers=config.layers,
+            bidirectional=not config.unidirectional,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.fc2 = nn.Linear(2 * hidden, hidden, bias=False)
+        self.bn2 = nn.BatchNorm1d(hidden)
+        self.fc3 = nn.Linear(hidden, config.bins * channels, bias=False)
+        self.bn3 = nn.BatchNorm1d(config.bins * channels)
+        self.output_scale = nn.Parameter(torch.ones(config.bins))
+        self.output_mean = nn.Parameter(torch.ones(config.bins))
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """Return the mask, 0 or more.
+
+        Shape:
+            magnitude: `[B, C, F, N]`; returns `[B, C, F, N]`.
+        """
+        batch, channels, bins, frames = magnitude.shape
+        x = magnitude[:, :, : self.input_bins].permute(3, 0, 1, 2)  # [N, B, C, F']
+        x = (x + self.input_mean) * self.input_scale
+        x = self.fc1(x.reshape(frames * batch, -1))  # [N·B, H]
+        x = torch.tanh(self.bn1(x)).reshape(frames, batch, -1)
+        recurrent, _ = self.lstm(x)
+        x = torch.cat([x, recurrent], dim=-1)  # [N, B, 2H]
+        x = F.relu(self.bn2(self.fc2(x.reshape(frames * batch, -1))))
+        x = self.bn3(self.fc3(x)).reshape(frames, batch, channels, bins)
+        x = torch.addcmul(self.output_mean, x, self.output_scale)
+        return x.relu_().permute(1, 2, 3, 0)
