@@ -85,7 +85,7 @@ def wiener(
             y = masks[:, :, bins, window] * x
             for _ in range(iterations):
                 y = iterate(x, y, eps)
-            torch.mul(y, scale, out=refined[:, :, bins, window])
+            refined[:, :, bins, window] = y * scale
     return refined
 
 
@@ -103,7 +103,8 @@ def _iterate(x: Tensor, y: Tensor, eps: float) -> Tensor:
     covariance = covariance + eps**0.5 * torch.eye(x.shape[0], device=x.device)
     columns = x.to(torch.complex128).permute(1, 2, 0)[..., None]  # [F, N, C, 1]
     whitened = torch.linalg.solve(covariance, columns)[..., 0].to(x.dtype)  # [F, N, C]
-    return power[:, None] * (spatial @ whitened.mT).permute(0, 2, 1, 3)
+    refined: Tensor = power[:, None] * (spatial @ whitened.mT).permute(0, 2, 1, 3)
+    return refined
 
 
 def _iterate_stereo(x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -133,10 +134,10 @@ def _iterate_stereo(x: Tensor, y: Tensor, eps: float) -> Tensor:
     z_right = torch.addcmul(left * x[1], beside.conj(), x[0], value=-1)
 
     diagonal, cross = diagonal.to(x.dtype)[..., None], cross[..., None]
-    refined = torch.empty_like(y)
-    for channel, (own, other, leak) in enumerate(
-        [(z_left, z_right, cross), (z_right, z_left, cross.conj())]
-    ):
-        gained = torch.addcmul(leak * other, diagonal[:, channel], own)  # R C⁻¹ x
-        torch.mul(power, gained, out=refined[:, channel])
-    return refined
+    gained = [
+        torch.addcmul(leak * other, diagonal[:, channel], own)  # R C⁻¹ x
+        for channel, (own, other, leak) in enumerate(
+            [(z_left, z_right, cross), (z_right, z_left, cross.conj())]
+        )
+    ]
+    return torch.stack([power * channel for channel in gained], dim=1)

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +11,14 @@ from pydantic import ValidationError
 from desmezcla.errors import ParameterError
 from desmezcla.models.base import ModelConfig, SeparationModel
 
-__all__ = ["ModelConfig", "SeparationModel", "build_model", "list_models", "model_class"]
+__all__ = [
+    "ModelConfig",
+    "SeparationModel",
+    "build_model",
+    "config_class",
+    "list_models",
+    "model_class",
+]
 
 
 def list_models() -> list[str]:
@@ -18,28 +26,34 @@ def list_models() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
 
 
-def model_class(key: str) -> type[SeparationModel]:
-    """Return the class of an architecture: the one `SeparationModel` with a `Config` in its file.
+def model_class(key: str) -> type[SeparationModel[Any]]:
+    """Return the class of an architecture: the one model in its file that is not abstract.
 
     Errors:
         ParameterError: if there is no such architecture.
     """
-    if key not in list_models():
-        raise ParameterError(
-            f"model={key!r} is not an architecture; choose one of {', '.join(list_models())}"
-        )
-    module = importlib.import_module(f"{__name__}.{key}")
+    module = _module(key)
     (found,) = (
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, SeparationModel)
         and member.__module__ == module.__name__
-        and "Config" in vars(member)
+        and not inspect.isabstract(member)
     )
     return found
 
 
-def build_model(key: str, **fields: Any) -> SeparationModel:
+def config_class(key: str) -> type[ModelConfig]:
+    """Return the `Config` of an architecture.
+
+    Errors:
+        ParameterError: if there is no such architecture.
+    """
+    found: type[ModelConfig] = _module(key).Config
+    return found
+
+
+def build_model(key: str, **fields: Any) -> SeparationModel[Any]:
     """Build an untrained model in evaluation mode.
 
     Args:
@@ -51,11 +65,19 @@ def build_model(key: str, **fields: Any) -> SeparationModel:
     """
     cls = model_class(key)
     try:
-        config = cls.Config(**fields)
+        config = config_class(key)(**fields)
     except ValidationError as error:
-        known = ", ".join(cls.Config.model_fields)
+        known = ", ".join(config_class(key).model_fields)
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors()
         )
         raise ParameterError(f"{problems}. The fields of {key} are {known}") from error
     return cls(config).eval()
+
+
+def _module(key: str) -> ModuleType:
+    if key not in list_models():
+        raise ParameterError(
+            f"model={key!r} is not an architecture; choose one of {', '.join(list_models())}"
+        )
+    return importlib.import_module(f"{__name__}.{key}")

@@ -1,7 +1,7 @@
 """What all architectures share: a frozen configuration, a specification, one shape contract."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -25,18 +25,19 @@ class ModelConfig(BaseModel):
     channels: int = 2
 
 
-class SeparationModel(nn.Module, ABC):
+ConfigT = TypeVar("ConfigT", bound=ModelConfig)
+
+
+class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
     """A model that separates a mixture into stems.
 
-    A subclass sets `spec` in its constructor and writes `separate`. `forward` checks the shape of
+    A subclass names its `Config`, sets `spec` in its constructor and writes `separate`. `forward` checks the shape of
     what comes in, so that no model has to.
     """
 
-    Config: ClassVar[type[ModelConfig]]
-
     spec: ModelSpec
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ConfigT) -> None:
         super().__init__()
         self.config = config
 

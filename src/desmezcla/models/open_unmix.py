@@ -12,7 +12,7 @@ Differences from the paper:
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -89,16 +89,18 @@ class Config(PipelineConfig):
         return min(self.bins, int(self.bandwidth_hz * self.n_fft / self.sample_rate) + 1)
 
 
-class SpectrogramPipeline(SeparationModel):
+PipelineConfigT = TypeVar("PipelineConfigT", bound=PipelineConfig)
+
+
+class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
     """STFT, one network per stem that makes a mask from the magnitude, Wiener filter, iSTFT.
 
     A subclass says by `network` what makes the mask.
     """
 
-    config: PipelineConfig
     window: Tensor
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, config: PipelineConfigT) -> None:
         super().__init__(config)
         self.spec = config.model_spec()
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
@@ -130,12 +132,8 @@ class SpectrogramPipeline(SeparationModel):
         )
 
 
-class OpenUnmix(SpectrogramPipeline):
+class OpenUnmix(SpectrogramPipeline[Config]):
     """The Open-Unmix separator: `[B, C, T] -> [B, S, C, T]`."""
-
-    Config = Config
-
-    config: Config
 
     def network(self) -> nn.Module:
         """Return one stem's untrained network."""

@@ -47,12 +47,8 @@ class Config(PipelineConfig):
     context_s: float = Field(1.0, ge=0)
 
 
-class OpenUnmixConv(SpectrogramPipeline):
+class OpenUnmixConv(SpectrogramPipeline[Config]):
     """The convolutional Open-Unmix separator: `[B, C, T] -> [B, S, C, T]`."""
-
-    Config = Config
-
-    config: Config
 
     def network(self) -> nn.Module:
         """Return one stem's untrained network."""
