@@ -1,0 +1,1 @@
+"""Reading, writing and resampling audio, in blocks, as numpy arrays `[C, T]` of float32."""

@@ -71,6 +71,9 @@ def wiener(
         )
     if iterations == 0:
         return masks * mix
+    if mix.device.type == "mps":  # it has no double precision
+        options = {"iterations": iterations, "window_frames": window_frames, "eps": eps}
+        return wiener(mix.cpu(), masks.cpu(), **options).to(mix.device)  # type: ignore[arg-type]
     frames = mix.shape[-1]
     iterate = _iterate_stereo if mix.shape[0] == 2 else _iterate
     refined = torch.empty(masks.shape, dtype=mix.dtype, device=mix.device)
@@ -110,34 +113,32 @@ def _iterate(x: Tensor, y: Tensor, eps: float) -> Tensor:
 def _iterate_stereo(x: Tensor, y: Tensor, eps: float) -> Tensor:
     """Do one iteration on one window of two channels, by the closed form of the inverse.
 
-    A stem that sits in the centre has R near [[1, 1], [1, 1]], and then the determinant of C is
-    the small difference of two large products: single precision would lose √eps, which is all
-    that keeps the inverse finite. So the sums of C and its inverse are in double precision.
+    A stem that sits in the centre has R near [[1, 1], [1, 1]]. The determinant of C is then the
+    small difference of two large products, and so is C⁻¹ x: what they are made of is computed in
+    double precision, since single precision would lose √eps, all that keeps the inverse finite.
 
     Shape:
         As `_iterate`.
     """
-    powers = y.real.square() + y.imag.square()  # [S, 2, F, N]
-    power = powers.mean(dim=1)  # [S, F, N]
-    weight = power.sum(dim=-1) + eps  # [S, F]
+    power = (y.real.square() + y.imag.square()).mean(dim=1)  # [S, F, N]
     # R is Hermitian: two real entries on the diagonal, and one complex entry beside it.
-    diagonal = powers.sum(dim=-1) / weight[:, None]  # [S, 2, F]
-    cross = torch.linalg.vecdot(y[:, 1], y[:, 0]) / weight  # [S, F]
+    left, right = y.to(torch.complex128).unbind(dim=1)  # [S, F, N]
+    left_left = torch.linalg.vecdot(left, left).real  # [S, F]
+    right_right = torch.linalg.vecdot(right, right).real
+    left_right = torch.linalg.vecdot(right, left)
+    weight = (left_left + right_right) / 2 + eps
+    entries = torch.stack([left_left, right_right, left_right.real, left_right.imag]) / weight
+    spatial = entries.to(power.dtype)[..., None]  # [4, S, F, 1]
 
-    entries = torch.stack([diagonal[:, 0], diagonal[:, 1], cross.real, cross.imag]).double()
     sums = entries.permute(2, 0, 1) @ power.double().permute(1, 0, 2)  # [F, 4, N]
-    left, right = sums[:, 0] + eps**0.5, sums[:, 1] + eps**0.5  # [F, N]
-    factor = (left * right - sums[:, 2].square() - sums[:, 3].square()).reciprocal()
-    left, right = (left * factor).to(power.dtype), (right * factor).to(power.dtype)
-    beside = torch.complex(sums[:, 2] * factor, sums[:, 3] * factor).to(x.dtype)
-    z_left = torch.addcmul(right * x[0], beside, x[1], value=-1)  # C⁻¹ x
-    z_right = torch.addcmul(left * x[1], beside.conj(), x[0], value=-1)
+    c_left, c_right = sums[:, 0] + eps**0.5, sums[:, 1] + eps**0.5  # [F, N]
+    determinant = c_left * c_right - sums[:, 2].square() - sums[:, 3].square()
+    x_left, x_right = x.to(torch.complex128) / determinant
+    c_beside = torch.complex(sums[:, 2], sums[:, 3])
+    z_left = (c_right * x_left - c_beside * x_right).to(x.dtype)  # C⁻¹ x
+    z_right = (c_left * x_right - c_beside.conj() * x_left).to(x.dtype)
 
-    diagonal, cross = diagonal.to(x.dtype)[..., None], cross[..., None]
-    gained = [
-        torch.addcmul(leak * other, diagonal[:, channel], own)  # R C⁻¹ x
-        for channel, (own, other, leak) in enumerate(
-            [(z_left, z_right, cross), (z_right, z_left, cross.conj())]
-        )
-    ]
-    return torch.stack([power * channel for channel in gained], dim=1)
+    beside = torch.complex(spatial[2], spatial[3])
+    gained_left = torch.addcmul(beside * z_right, spatial[0].to(x.dtype), z_left)  # R C⁻¹ x
+    gained_right = torch.addcmul(beside.conj() * z_left, spatial[1].to(x.dtype), z_right)
+    return torch.stack([power * gained_left, power * gained_right], dim=1)

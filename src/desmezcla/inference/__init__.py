@@ -1,0 +1,1 @@
+"""Running models on audio: the engine, and what wraps it for users."""

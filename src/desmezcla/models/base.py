@@ -31,8 +31,8 @@ ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
     """A model that separates a mixture into stems.
 
-    A subclass names its `Config`, sets `spec` in its constructor and writes `separate`. `forward` checks the shape of
-    what comes in, so that no model has to.
+    A subclass names its `Config`, sets `spec` in its constructor and writes `separate`. `forward`
+    checks the shape of what comes in, so that no model has to.
     """
 
     spec: ModelSpec

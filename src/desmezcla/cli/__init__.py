@@ -1,0 +1,76 @@
+"""The command line: one thin file per command. Torch is imported only when a command needs it."""
+
+import logging
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from desmezcla import __version__
+from desmezcla.cli.models import app as models_app
+from desmezcla.cli.separate import separate
+from desmezcla.errors import DesmezclaError, ParameterError
+
+app = typer.Typer(
+    name="desmezcla",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(separate)
+app.add_typer(models_app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"desmezcla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Separate songs into stems: vocals, drums, bass, other."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    # Ended politely, a command removes its unfinished files first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        # A file name need not be text; it is shown with escapes rather than not at all.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        # Outside of its standalone mode, typer returns the exit code and raises what goes wrong.
+        code: Any = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has seen enough, as `head` does.
+        sys.stdout = None
+        return 0
+    except DesmezclaError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 2 if isinstance(error, ParameterError) else 1
+    except Exception as error:
+        if hasattr(error, "show"):  # typer's own errors: wrong usage
+            error.show()
+            return int(getattr(error, "exit_code", 2))
+        logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+        typer.echo(
+            f"error: {type(error).__name__}: {error}; this is a fault of desmezcla, please report "
+            "it",
+            err=True,
+        )
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,98 @@
+"""What a command shows while it works: a line of progress for people, or JSON for programs."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+Event = dict[str, Any]
+
+
+@contextlib.contextmanager
+def reporter(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
+    """Give a function that shows events, as long as the command works.
+
+    Args:
+        as_json: Print each event on standard output as one line of JSON.
+        quiet: Show people errors only.
+        verbose: Show people details, too.
+    """
+    console = Console(stderr=True)
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    handler = RichHandler(
+        console=console, show_time=False, show_path=False, markup=False, highlighter=None
+    )
+    log = logging.getLogger("desmezcla")
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        ) as bars:
+            people = _People(console, bars, quiet=quiet)
+
+            def report(event: Event) -> None:
+                if as_json:
+                    typer.echo(json.dumps(event))
+                people.show(event)
+
+            yield report
+    finally:
+        log.removeHandler(handler)
+
+
+class _People:
+    """Shows events to people, on standard error."""
+
+    def __init__(self, console: Console, bars: Progress, *, quiet: bool) -> None:
+        self.console = console
+        self.bars = bars
+        self.quiet = quiet
+        self.running: dict[str, TaskID] = {}
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        name = _printable(event.get("input") or "")
+        if event["event"] == "start":
+            self.running[name] = self.bars.add_task(escape(Path(name).name), total=1.0)
+        elif event["event"] == "progress":
+            self.bars.update(self.running[name], completed=event["fraction"])
+        elif event["event"] in ("file", "error"):
+            if name in self.running:
+                self.bars.remove_task(self.running.pop(name))
+            if event["event"] == "error":
+                self._line(f"error: {name}: {_printable(event['message'])}", style="red")
+            elif not self.quiet:
+                skipped = " (there already)" if event["skipped"] else ""
+                files = [_printable(path) for path in event["outputs"].values()]
+                self._line(f"{name} -> {_together(files)}{skipped}")
+
+    def _line(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _together(files: list[str]) -> str:
+    """Write paths in one folder as `folder/{a.wav,b.wav}`."""
+    paths = [Path(file) for file in dict.fromkeys(files)]
+    if len(paths) == 1 or len({path.parent for path in paths}) > 1:
+        return " ".join(map(str, paths))
+    return str(paths[0].parent / f"{{{','.join(path.name for path in paths)}}}")
+
+
+def _printable(text: str) -> str:
+    """Show what a terminal cannot, or would act on, as escapes: a name may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,184 @@
+"""`desmezcla separate`: files and folders to stems."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from desmezcla.errors import ParameterError
+
+
+class Precision(str, Enum):
+    """How exactly the model computes."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class BitDepth(str, Enum):
+    """Samples of a lossless file."""
+
+    int16 = "16"
+    int24 = "24"
+    float32 = "32f"
+
+
+def separate(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Audio or video files, folders, or patterns such as '*.mp3'."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("-m", "--model", "-n", "--name", help="Release; see `desmezcla models list`."),
+    ] = "default",
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("separated"),
+    device: Annotated[
+        str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
+    ] = "auto",
+    stems: Annotated[
+        str | None, typer.Option(help="Stems to write, as in vocals,drums. [default: all]")
+    ] = None,
+    two_stems: Annotated[
+        str | None, typer.Option(metavar="STEM", help="Write STEM, and the rest as no_STEM.")
+    ] = None,
+    filename: Annotated[
+        str, typer.Option(help="File names below the output folder.")
+    ] = "{model}/{track}/{stem}.{ext}",
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="wav, flac, mp3, ogg, opus, m4a, alac or stem.mp4."),
+    ] = "wav",
+    flac: Annotated[bool, typer.Option("--flac", help="The same as --format flac.")] = False,
+    mp3: Annotated[bool, typer.Option("--mp3", help="The same as --format mp3.")] = False,
+    bit_depth: Annotated[
+        BitDepth | None,
+        typer.Option(help="Of lossless files. [default: the input's; 16 if that is lossy]"),
+    ] = None,
+    bitrate: Annotated[
+        str | None, typer.Option(help="Of lossy files, as in 192k (or 192). [default: the best]")
+    ] = None,
+    sample_rate: Annotated[str, typer.Option(help="source, model, or in Hz.")] = "source",
+    overlap: Annotated[
+        float, typer.Option(help="Part of a segment shared with the next, from 0 to below 1.")
+    ] = 0.25,
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|track",
+            help="Length that the model sees at once. [default: the release's own]",
+        ),
+    ] = None,
+    shifts: Annotated[int, typer.Option(help="Average over that many shifted passes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shifts.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Segments computed together.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="How exactly to compute.")] = Precision.auto,
+    start: Annotated[float, typer.Option(metavar="SECONDS", help="Where to begin.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How much to separate. [default: all]")
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Write also the mixture less all stems.")
+    ] = False,
+    exact_sum: Annotated[
+        bool, typer.Option("--exact-sum", help="Make the stems add up to the song, to the sample.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave alone what is done already.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Files to separate at the same time.")
+    ] = 1,
+    json_lines: Annotated[
+        bool,
+        typer.Option("--json", help="Print events on standard output, one JSON object a line."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print details.")] = False,
+) -> None:
+    """Separate songs into stems.
+
+    Each input gets a folder with one file for each stem, at the input's sample rate, channels and
+    exact length, and a separation.json that tells how they were made.
+    """
+    # Deferred: they import torch, which takes longer than the rest of a short command.
+    from desmezcla.batch.inputs import collect_inputs
+    from desmezcla.batch.local import Job, run_tasks
+    from desmezcla.cli.report import reporter
+    from desmezcla.inference.outputs import output_options
+
+    with reporter(as_json=json_lines, quiet=quiet, verbose=verbose) as report:
+        job = Job(
+            model=model,
+            out=out,
+            separator={
+                "device": device,
+                "segment": _segment(segment),
+                "overlap": overlap,
+                "shifts": shifts,
+                "seed": seed,
+                "precision": precision.value,
+                "batch_size": batch_size,
+            },
+            output=output_options(
+                stems=_names(stems),
+                two_stems=two_stems,
+                residual=residual,
+                exact_sum=exact_sum,
+                filename=filename,
+                format=_format(file_format, flac=flac, mp3=mp3),
+                bit_depth=bit_depth and bit_depth.value,
+                bitrate=_bitrate(bitrate),
+                sample_rate=_sample_rate(sample_rate),
+                start_s=start,
+                duration_s=duration,
+                skip_existing=skip_existing,
+            ),
+        )
+        tasks = collect_inputs(inputs, leave_out=out)
+        done, failed = run_tasks(job, tasks, report, jobs=jobs)
+        report({"event": "done", "input": None, "done": done, "failed": failed})
+    if failed:
+        raise typer.Exit(1)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _format(name: str, *, flac: bool, mp3: bool) -> str:
+    named = {name} - {"wav"} | {n for n, wanted in [("flac", flac), ("mp3", mp3)] if wanted}
+    if len(named) > 1:
+        raise ParameterError(f"only one format can be written, not {', '.join(sorted(named))}")
+    return named.pop() if named else name
+
+
+def _segment(text: str | None) -> float | str | None:
+    if text is None or text == "track":
+        return text
+    return _number("segment", text, "a number of seconds, or track")
+
+
+def _sample_rate(text: str) -> Any:
+    return (
+        text if text in ("source", "model") else int(_number("sample-rate", text, "Hz, or source"))
+    )
+
+
+def _bitrate(text: str | None) -> int | None:
+    """Read 192k, 192000 or, as demucs takes it, 192."""
+    if text is None:
+        return None
+    number = _number("bitrate", text.lower().removesuffix("k"), "as in 192k")
+    return round(number * 1000 if number < 4000 else number)
+
+
+def _number(option: str, text: str, rule: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ParameterError(f"--{option}={text!r} must be {rule}") from None

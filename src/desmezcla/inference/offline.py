@@ -1,0 +1,204 @@
+"""`Separator`: a release ready to separate arrays and files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from desmezcla.errors import ParameterError
+from desmezcla.inference.blocks import Block
+from desmezcla.inference.device import Precision, keep_freed_buffers
+from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.ensemble import Ensemble, Member
+from desmezcla.inference.files import Progress, SeparatedFile, separate_file
+from desmezcla.inference.layout import DEFAULT_LAYOUTS
+from desmezcla.inference.outputs import output_options
+from desmezcla.inference.sources import ArraySource, FileSource
+from desmezcla.models.base import SeparationModel
+from desmezcla.releases.checkpoint import load_model
+from desmezcla.releases.release import Release
+from desmezcla.releases.store import find_release
+
+Audio = TypeVar("Audio", NDArray[np.float32], Tensor)
+
+
+class Separator:
+    """A release, ready to separate songs into stems.
+
+    Args:
+        model: Name of a release or path of its folder, or a model.
+        device: "auto" (cuda, mps or cpu, the first that is there), or one of these.
+        segment: Seconds that the model is given at once; None for the release's own; "track" for
+            the whole song in one piece (memory then grows with the song).
+        overlap: Part of a segment that is shared with the next one, from 0 to less than 1.
+        shifts: Average over that many passes with random delays of up to half a second; 0 for one
+            pass without.
+        seed: Of the random delays.
+        precision: "float32", "bfloat16" (faster where the processor has it; see
+            docs/precision.md for the agreement), or "auto", which is float32.
+        batch_size: Segments that the model is given together; the result is the same.
+
+    Errors:
+        ReleaseError: if the release is unknown or damaged.
+        ParameterError: if an option is out of range or not possible on this machine.
+
+    >>> import numpy as np
+    >>> separator = Separator("baseline")
+    >>> stems = separator.separate(np.zeros((2, 44100), np.float32), 44100)
+    >>> {stem: audio.shape for stem, audio in stems.items()}
+    {'vocals': (2, 44100), 'drums': (2, 44100), 'bass': (2, 44100), 'other': (2, 44100)}
+    """
+
+    def __init__(
+        self,
+        model: str | Path | SeparationModel[Any] = "default",
+        *,
+        device: str = "auto",
+        segment: float | Literal["track"] | None = None,
+        overlap: float = 0.25,
+        shifts: int = 0,
+        seed: int = 0,
+        precision: Precision = "auto",
+        batch_size: int = 1,
+    ) -> None:
+        self.options = EngineOptions(device, segment, overlap, shifts, seed, precision, batch_size)
+        keep_freed_buffers()
+        self.release: Release | None = None
+        if isinstance(model, SeparationModel):
+            self.name = type(model).__name__
+            weights = dict.fromkeys(model.spec.stems, 1.0)
+            members = [Member(Engine(model, self.options), weights)]
+            stems: tuple[str, ...] = model.spec.stems
+        else:
+            self.release = find_release(model)
+            self.name = self.release.name
+            members = _members(self.release, self.options)
+            bag = bool(self.release.info.members)
+            stems = self.release.info.stems if bag else members[0].engine.spec.stems
+        self._ensemble = Ensemble(members, stems)
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of the stems, in order."""
+        return self._ensemble.stems
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate that the model works at, in Hz; audio of any other is resampled there and back."""
+        return self._ensemble.members[0].engine.spec.sample_rate
+
+    def separate(self, audio: Audio, sample_rate: int) -> dict[str, Audio]:
+        """Separate audio in memory.
+
+        Args:
+            audio: Samples, nominally in [-1, 1].
+            sample_rate: In Hz.
+
+        Shape:
+            audio: `[C, T]` with 1 to 8 channels, numpy or torch; returns by stem the same kind,
+            `[C, T]` float32.
+
+        Errors:
+            ParameterError: if the shape, the type, the rate or a value is not allowed.
+        """
+        array = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
+        source = ArraySource(_checked(array, sample_rate), sample_rate)
+        stems = np.concatenate(list(self._ensemble.stream(source)), axis=-1)
+        if isinstance(audio, Tensor):
+            tensors = torch.from_numpy(stems).to(audio.device)
+            return dict(zip(self.stems, tensors, strict=True))
+        return dict(zip(self.stems, stems, strict=True))
+
+    def stream_file(
+        self, path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Iterator[Block]:
+        """Separate a file block by block, in flat memory; nothing is written.
+
+        Shape:
+            yields float32 arrays `[S, C, n]` at the file's rate and channels, any n.
+
+        Errors:
+            AudioFileError: if the file cannot be read.
+        """
+        yield from self._ensemble.stream(FileSource(path, start_s=start_s, duration_s=duration_s))
+
+    def separate_file(
+        self,
+        path: str | Path,
+        out: str | Path = "separated",
+        *,
+        track: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
+    ) -> SeparatedFile:
+        """Separate a file and write its stems, in flat memory.
+
+        Either all files appear, complete, or none does.
+
+        Args:
+            path: Audio file, or video file with sound.
+            out: Folder to write below.
+            track: Name of the track in the file names; None for the file's own name.
+            progress: Called now and then; what it raises ends the separation.
+            options: Fields of `OutputOptions`.
+
+        Errors:
+            AudioFileError: if the input cannot be read, or a file cannot be written.
+            ParameterError: if an option is unknown or out of range.
+        """
+        return separate_file(
+            self._ensemble,
+            self._description(),
+            Path(path),
+            Path(out),
+            output_options(**options),
+            track=track,
+            progress=progress,
+        )
+
+    def _description(self) -> dict[str, Any]:
+        """Return what `separation.json` says of the release."""
+        if self.release is None:
+            return {"name": self.name}
+        info = self.release.info
+        return {
+            "name": self.name,
+            "model": info.model,
+            "sha256": self.release.sha256,
+            "license": info.license,
+        }
+
+
+def _members(release: Release, options: EngineOptions) -> list[Member]:
+    """Load the one model of a release, or those of a bag."""
+    if not release.info.members:
+        model = load_model(release)
+        return [Member(Engine(model, options), dict.fromkeys(model.spec.stems, 1.0))]
+    members = []
+    for of_bag in release.info.members:
+        model = load_model(of_bag.release)
+        weights = {
+            stem: of_bag.weight(stem) for stem in model.spec.stems if stem in release.info.stems
+        }
+        members.append(Member(Engine(model, options), weights))
+    return members
+
+
+def _checked(audio: NDArray[Any], sample_rate: int) -> Block:
+    """Check audio from outside and return it as float32."""
+    if audio.ndim != 2 or not 1 <= audio.shape[0] <= len(DEFAULT_LAYOUTS) or audio.shape[1] == 0:
+        raise ParameterError(
+            f"audio has shape {audio.shape}, but must be [C, T] with 1 to {len(DEFAULT_LAYOUTS)} "
+            "channels and at least one sample; add a channel axis or transpose it"
+        )
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise ParameterError(f"audio has type {audio.dtype}; convert it to float32 in [-1, 1]")
+    if not np.isfinite(audio).all():
+        raise ParameterError("audio holds NaN or infinite values; replace them, or export it again")
+    if not 1000 <= sample_rate <= 768_000:
+        raise ParameterError(f"sample_rate={sample_rate} Hz must be from 1000 to 768000")
+    return audio.astype(np.float32, copy=False)

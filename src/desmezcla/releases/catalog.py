@@ -1,0 +1,108 @@
+"""Releases that others published and that can be fetched: `catalog.yaml` as checked records."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from desmezcla.errors import ReleaseError
+from desmezcla.releases.release import (
+    Frozen,
+    Name,
+    Sha256,
+    StemName,
+    Summary,
+    explain,
+    file_digest,
+    read_yaml,
+)
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+
+
+class SourceFile(Frozen):
+    """One file as its authors published it.
+
+    Attributes:
+        stem: What the file separates, for formats with a file per stem.
+        sha256: Its complete checksum.
+        sha256_prefix: The first digits of it, where no more is published (torch hub puts eight
+            into the file's name). That finds damage, but not somebody who forges a file.
+        sha512: The complete checksum of the other kind, published by packagers.
+        size_bytes: Its size, where it is known.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^?#]+/[A-Za-z0-9._-]+$")]
+    stem: StemName | None = None
+    sha256: Sha256 | None = None
+    sha256_prefix: Annotated[str, Field(pattern=r"^[0-9a-f]{8,63}$")] | None = None
+    sha512: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")] | None = None
+    size_bytes: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "SourceFile":
+        if self.sha256 is None and self.sha256_prefix is None:
+            raise ValueError("a file needs its sha256 or at least the first 8 digits of it")
+        return self
+
+    @property
+    def filename(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def digits(self) -> dict[str, str]:
+        """What digests of the file begin with, by algorithm."""
+        known = {"sha256": self.sha256 or self.sha256_prefix, "sha512": self.sha512}
+        return {algorithm: digits for algorithm, digits in known.items() if digits}
+
+    def mismatch(self, path: Path) -> str | None:
+        """Return how a file differs from the published one, None if it does not."""
+        for algorithm, digits in self.digits.items():
+            got = file_digest(path, algorithm)
+            if not got.startswith(digits):
+                begin = "" if len(got) == len(digits) else "beginning with "
+                return f"expected {algorithm} {begin}{digits}, got {got}"
+        return None
+
+
+class CatalogEntry(Summary):
+    """A release that can be fetched.
+
+    Attributes:
+        format: Key of the importer that turns the files into a release.
+        settings: Fields of the model's configuration that the files do not tell.
+        size_bytes: Size when installed, approximately.
+        files: What to fetch.
+    """
+
+    format: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    size_bytes: int = Field(gt=0)
+    files: tuple[SourceFile, ...] = Field(min_length=1)
+
+
+class _Catalog(Frozen):
+    aliases: dict[Name, Name]
+    releases: tuple[CatalogEntry, ...]
+
+
+@cache
+def _content() -> _Catalog:
+    try:
+        return _Catalog.model_validate(read_yaml(CATALOG))
+    except ValidationError as error:
+        raise ReleaseError(
+            f"{CATALOG} is damaged: {explain(error)}; install desmezcla again"
+        ) from error
+
+
+def catalog() -> dict[str, CatalogEntry]:
+    """Return the entries by name."""
+    return {entry.name: entry for entry in _content().releases}
+
+
+def aliases() -> dict[str, str]:
+    """Return the names that stand for another."""
+    return dict(_content().aliases)
