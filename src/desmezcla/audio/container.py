@@ -4,8 +4,9 @@ import contextlib
 import re
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -22,6 +23,9 @@ _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,oma,rm,tak,truehd,tta,voc,w64,wav,webm,wv"
 )
+
+# The header of a frame of layer III without and with a checksum, in MPEG 1, 2 and 2.5, and ID3.
+_MP3_STARTS = {b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2", b"ID"}
 
 # FFmpeg's layout for a file that gives only a number of channels; those of WAVE where they exist.
 DEFAULT_LAYOUTS: dict[int, tuple[str, ...]] = {
@@ -67,10 +71,13 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         AudioFileError: if the path is no readable media file.
     """
     with _open_file(path) as file:
+        # A very short MP3 file has too few frames to be recognised among other data.
+        is_mp3 = path.suffix.lower() == ".mp3" and file.peek(2)[:2] in _MP3_STARTS
         try:
             container = av.open(
                 _Bytes(file),
                 "r",
+                format="mp3" if is_mp3 else None,
                 container_options={"format_whitelist": _DEMUXERS},
                 metadata_errors="replace",
                 io_open=_refuse_to_open,
@@ -100,7 +107,7 @@ def read_error(path: Path, error: Exception) -> AudioFileError:
     return AudioFileError(f"{name} cannot be read: {_reason(error)}; check the path and the disk")
 
 
-def _open_file(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BufferedReader:
     name = repr(str(path))
     try:
         mode = path.stat().st_mode

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from desmezcla.audio.container import DEFAULT_LAYOUTS
 from desmezcla.audio.files import PendingFile, write_error
 from desmezcla.audio.formats import BitDepth, OutputFormat
+from desmezcla.audio.mp3 import set_length
 from desmezcla.errors import AudioFileError
 
 # Samples given to an encoder at once.
@@ -27,7 +28,7 @@ SAMPLE_FORMATS: dict[BitDepth | None, str] = {"16": "s16", "24": "s32", "32f": "
 # i of the file is channel i of the audio whatever its name. The layouts of AAC are those that
 # take no channel for a subwoofer, which would lose its treble, except where players expect one.
 _LAYOUTS: dict[str, dict[int, str]] = {
-    "alac": {3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1(back)", 8: "7.1(wide)"},
+    "alac": {},
     "aac": {3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1(back)", 8: "7.1"},
     "libopus": {3: "3.0", 4: "quad", 6: "5.1", 8: "7.1"},
     "libmp3lame": {},
@@ -99,7 +100,8 @@ class FFmpegEncoder:
 
     def write(self, samples: NDArray[np.generic], stream: int = 0) -> None:
         """Encode samples `[n, C]` of the type of `SAMPLE_FORMATS`."""
-        for piece in pieces(samples):
+        for start in range(0, len(samples), _PIECE_SAMPLES):
+            piece = samples[start : start + _PIECE_SAMPLES]
             # Packed frames, because PyAV cannot fill frames of eight planes; its encoder turns
             # them to planes where a codec wants those.
             frame = AudioFrame.from_ndarray(
@@ -120,6 +122,8 @@ class FFmpegEncoder:
             for stream in self._streams:
                 self._container.mux(stream.encode(None))
             self._container.close()
+            if self._output.codec == "libmp3lame":
+                set_length(self._file, self._written[0])
 
     def abandon(self) -> None:
         """Free the encoder after its file has been discarded."""
@@ -142,12 +146,6 @@ class FFmpegEncoder:
         if title:
             stream.metadata["title"] = title
         return stream
-
-
-def pieces(samples: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-    """Cut samples `[n, C]` to pieces of a size that encoders take."""
-    for start in range(0, len(samples), _PIECE_SAMPLES):
-        yield samples[start : start + _PIECE_SAMPLES]
 
 
 def _muxer_options(output: OutputFormat) -> dict[str, str]:

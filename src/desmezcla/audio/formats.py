@@ -56,7 +56,14 @@ FORMATS: dict[str, FileFormat] = {
         FileFormat("wav", "wav", "wav", _PCM),
         FileFormat("flac", "flac", "flac", {"16": "flac", "24": "flac"}),
         FileFormat(
-            "mp3", "mp3", "mp3", {None: "libmp3lame"}, _MP3_RATES, (1, 2), 160_000, (8_000, 320_000)
+            "mp3",
+            "mp3",
+            "mp3",
+            {None: "libmp3lame"},
+            rates=_MP3_RATES,
+            channels=(1, 2),
+            bitrate_per_channel=160_000,
+            bitrate_limits=(8_000, 320_000),
         ),
         # libsndfile carries libvorbis; FFmpeg's own Vorbis encoder is stereo only and does not
         # keep the length (see docs/decisions.md).
@@ -68,33 +75,37 @@ FORMATS: dict[str, FileFormat] = {
             bitrate_per_channel=128_000,
             bitrate_limits=(32_000, 250_000),
         ),
-        # FFmpeg's libopus encoder confuses the channels of 5.0 and 6.1.
+        # A decoder of Opus always gives 48000 Hz, whatever it was made from. FFmpeg's encoder
+        # confuses the channels of 5.0 and 6.1.
         FileFormat(
             "opus",
             "opus",
             "opus",
             {None: "libopus"},
-            (8000, 12000, 16000, 24000, 48000),
-            (1, 2, 3, 4, 6, 8),
-            96_000,
-            (6_000, 256_000),
+            rates=(48000,),
+            channels=(1, 2, 3, 4, 6, 8),
+            bitrate_per_channel=96_000,
+            bitrate_limits=(12_000, 256_000),
         ),
         FileFormat(
             "m4a",
             "m4a",
             "ipod",
             {None: "aac"},
-            _AAC_RATES,
+            rates=_AAC_RATES,
             bitrate_per_channel=128_000,
             bitrate_limits=(8_000, 288_000),
         ),
-        FileFormat("alac", "m4a", "ipod", {"16": "alac", "24": "alac"}),
+        # FFmpeg's ALAC encoder ends the whole process if the last frame of more than two channels
+        # is very short.
+        FileFormat("alac", "m4a", "ipod", {"16": "alac", "24": "alac"}, channels=(1, 2)),
         FileFormat(
             "stem.mp4",
             "stem.mp4",
             "mp4",
             {None: "aac", "16": "alac", "24": "alac"},
-            _AAC_RATES,
+            rates=_AAC_RATES,
+            channels=(1, 2),
             bitrate_per_channel=128_000,
             bitrate_limits=(8_000, 288_000),
         ),

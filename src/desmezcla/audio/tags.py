@@ -248,14 +248,12 @@ def _fill_id3(frames: id3.ID3, tags: Tags) -> None:
             frames.add(getattr(id3, name)(encoding=id3.Encoding.UTF8, text=text))
     if tags.cover is not None:
         frames.add(id3.APIC(mime=tags.cover.mime, type=_FRONT_COVER, desc="", data=tags.cover.data))
-    # Version 2.3 is what players and system file managers read everywhere.
-    frames.update_to_v23()
 
 
 def _to_mp3(path: Path, tags: Tags) -> None:
     frames = id3.ID3()
     _fill_id3(frames, tags)
-    frames.save(path, v2_version=3)
+    frames.save(path)
 
 
 def _to_wav(path: Path, tags: Tags) -> None:
@@ -268,7 +266,7 @@ def _to_wav(path: Path, tags: Tags) -> None:
     file: Any = WAVE(path)
     file.add_tags()
     _fill_id3(file.tags, tags)
-    file.save(v2_version=3)
+    file.save()
 
 
 def _picture(cover: Cover) -> Picture:

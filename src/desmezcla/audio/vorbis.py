@@ -7,7 +7,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from desmezcla.audio.encode import pieces
 from desmezcla.audio.files import PendingFile, write_error
 from desmezcla.audio.formats import OutputFormat
 from desmezcla.audio.ogg import set_serial_number
@@ -28,6 +27,9 @@ _CHANNEL_ORDER: dict[int, list[int]] = {
 }
 
 _SERIAL_NUMBER = 1
+
+# The library's choices depend on how much it is given at once, so this is always the same.
+_PIECE_SAMPLES = 4096
 
 
 class _QuietFile:
@@ -62,6 +64,7 @@ class VorbisEncoder:
     def __init__(self, file: PendingFile, output: OutputFormat) -> None:
         assert output.bitrate is not None, output
         self._file = file
+        self._waiting = np.zeros((0, output.channels), np.float32)
         self._order = _CHANNEL_ORDER.get(output.channels)
         kbits = output.bitrate / 1000 * 2 / output.channels
         quality = np.interp(kbits, _STEREO_KBITS, np.linspace(0, 1, len(_STEREO_KBITS)))
@@ -79,12 +82,15 @@ class VorbisEncoder:
         """Encode samples `[n, C]` of float32."""
         if self._order is not None:
             samples = samples[:, self._order]
-        for piece in pieces(samples):
-            with self._translated():
-                self._sound.write(piece)
+        self._waiting = np.concatenate([self._waiting, samples])
+        whole = len(self._waiting) - len(self._waiting) % _PIECE_SAMPLES
+        for start in range(0, whole, _PIECE_SAMPLES):
+            self._push(self._waiting[start : start + _PIECE_SAMPLES])
+        self._waiting = self._waiting[whole:].copy()
 
     def finish(self) -> None:
         """Encode what is still inside, and complete the file's structure."""
+        self._push(self._waiting)
         with self._translated():
             self._sound.close()
         with self._translated():
@@ -93,6 +99,10 @@ class VorbisEncoder:
     def abandon(self) -> None:
         """Free the encoder after its file has been discarded."""
         self._sound.close()
+
+    def _push(self, samples: NDArray[np.generic]) -> None:
+        with self._translated():
+            self._sound.write(samples)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -35,16 +35,16 @@ def quantised(block: Audio, bit_depth: BitDepth | None) -> tuple[NDArray[np.gene
         bit_depth: "16" or "24"; any other leaves the samples as they are.
 
     Shape:
-        block: `[C, n]`; returns `[n, C]`, and how many samples were beyond full scale and were
-        limited to it.
+        block: `[C, n]`; returns `[n, C]`, and how many samples were limited because they were
+        beyond full scale. The highest integer is one level below it, which is not counted.
     """
     if bit_depth not in _SCALES:
         return np.ascontiguousarray(block.T), 0
     scale, dtype, shift = _SCALES[bit_depth]
     levels = np.rint(block.T * np.float32(scale))  # exact: the scale is a power of two
-    limited = np.clip(levels, -scale, scale - 1)
-    integers = np.ascontiguousarray(limited.astype(dtype))
-    return integers << shift if shift else integers, int(np.count_nonzero(limited != levels))
+    integers = np.ascontiguousarray(np.clip(levels, -scale, scale - 1).astype(dtype))
+    clipped = np.count_nonzero(np.abs(levels) > scale)
+    return integers << shift if shift else integers, int(clipped)
 
 
 _Writer = TypeVar("_Writer", bound="FileWriter")

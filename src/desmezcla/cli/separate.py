@@ -41,7 +41,7 @@ def separate(
         str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
     ] = "auto",
     stems: Annotated[
-        str | None, typer.Option(help="Stems to write, as in vocals,drums. [default: all]")
+        str | None, typer.Option(help="Stems to write, as in vocals,drums; all if not given.")
     ] = None,
     two_stems: Annotated[
         str | None, typer.Option(metavar="STEM", help="Write STEM, and the rest as no_STEM.")
@@ -57,10 +57,10 @@ def separate(
     mp3: Annotated[bool, typer.Option("--mp3", help="The same as --format mp3.")] = False,
     bit_depth: Annotated[
         BitDepth | None,
-        typer.Option(help="Of lossless files. [default: the input's; 16 if that is lossy]"),
+        typer.Option(help="Of lossless files; the input's if not given (16 if that is lossy)."),
     ] = None,
     bitrate: Annotated[
-        str | None, typer.Option(help="Of lossy files, as in 192k (or 192). [default: the best]")
+        str | None, typer.Option(help="Of lossy files, as in 192k (or 192).")
     ] = None,
     sample_rate: Annotated[str, typer.Option(help="source, model, or in Hz.")] = "source",
     overlap: Annotated[
@@ -70,7 +70,7 @@ def separate(
         str | None,
         typer.Option(
             metavar="SECONDS|track",
-            help="Length that the model sees at once. [default: the release's own]",
+            help="Length that the model sees at once; the release's own if not given.",
         ),
     ] = None,
     shifts: Annotated[int, typer.Option(help="Average over that many shifted passes.")] = 0,
@@ -79,7 +79,8 @@ def separate(
     precision: Annotated[Precision, typer.Option(help="How exactly to compute.")] = Precision.auto,
     start: Annotated[float, typer.Option(metavar="SECONDS", help="Where to begin.")] = 0.0,
     duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How much to separate. [default: all]")
+        float | None,
+        typer.Option(metavar="SECONDS", help="How much to separate; all if not given."),
     ] = None,
     residual: Annotated[
         bool, typer.Option("--residual", help="Write also the mixture less all stems.")
