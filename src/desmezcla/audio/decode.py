@@ -1,6 +1,7 @@
 """Decoding one stream of an open file, without what its encoder added at the edges."""
 
 import logging
+import os
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ _EDIT_LIST_S = Fraction(1, 600)
 _EXACT_SEEK = frozenset({"wav", "w64", "aiff", "au", "caf", "flac"})
 
 # Containers whose declared length can be believed, so that less than it means a file cut short.
-_EXACT_LENGTH = _EXACT_SEEK | {"mov", "mp3"}
+_EXACT_LENGTH = _EXACT_SEEK | {"mov"}
 
 # Programs that cannot go back to the header of a WAVE file write sizes from here on.
 _UNKNOWN_RIFF_BYTES = 0x7FFF_F000
@@ -168,8 +169,8 @@ class StreamDecoder:
             return 0
         rate = self._last[1].sample_rate
         declared = _in_samples(self._stream.duration, self._stream.time_base, rate)
-        if self._one_page_vorbis:
-            return max(0, total - declared) if declared else 0
+        if self._one_page_vorbis or _has_lame_header(self._container, self._stream):
+            return max(0, total - (declared or total))
         if self._kind != "mov":
             return 0
         itunes = _itunes_length(self._container)
@@ -223,23 +224,24 @@ def declared_length(
     kind = container.format.name.split(",")[0]
     if kind == "wav" and stream.bit_rate:
         # FFmpeg takes the length from the size of the file where the header says more.
-        length += _missing_riff_bytes(path) * 8 * rate // stream.bit_rate
-    # An MP3 file without LAME's header has no length, and FFmpeg guesses from the bitrate.
-    guessed = kind == "mp3" and not stream.start_time
-    return length, kind in _EXACT_LENGTH and not guessed
+        length = _riff_data_bytes(path) * 8 * rate // stream.bit_rate or length
+    return length, kind in _EXACT_LENGTH or _has_lame_header(container, stream)
 
 
-def _missing_riff_bytes(path: Path) -> int:
-    """Return how many bytes a WAVE file is shorter than its header says."""
+def _has_lame_header(container: InputContainer, stream: AudioStream) -> bool:
+    """Return whether an MP3 file tells its length; else FFmpeg guesses it from the bitrate."""
+    # The audio then starts late, by the delay that the header gives.
+    return container.format.name == "mp3" and bool(stream.start_time)
+
+
+def _riff_data_bytes(path: Path) -> int:
+    """Return how much audio a WAVE file says that it holds, in bytes; 0 if it does not say."""
     with path.open("rb") as file:
-        head = file.read(28)
-    size = path.stat().st_size
-    if head[:4] == b"RF64" and head[12:16] == b"ds64":
-        (declared,) = struct.unpack_from("<Q", head, 20)
-    elif head[:4] == b"RIFF":
-        (declared,) = struct.unpack_from("<I", head, 4)
-        if declared >= _UNKNOWN_RIFF_BYTES:
+        if file.read(12)[:4] != b"RIFF":
             return 0
-    else:
-        return 0
-    return max(0, int(declared) + 8 - size) if declared else 0
+        while len(header := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sI", header)
+            if kind == b"data":
+                return int(size) if size < _UNKNOWN_RIFF_BYTES else 0
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return 0

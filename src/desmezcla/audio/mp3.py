@@ -32,7 +32,7 @@ def set_length(file: _File, samples: int) -> None:
     head = file.read(_MAX_HEADER_BYTES + _CHECKSUM_OFFSET)
     start = max(head.find(b"Info"), head.find(b"Xing"))
     flags, frames = struct.unpack_from(">II", head, start + 4)
-    assert start >= 0 and flags == _ALL_FIELDS, (start, flags)
+    assert flags == _ALL_FIELDS, flags
     is_mpeg1 = head[1] & 0b1000
     delay = int.from_bytes(head[start + _DELAY_OFFSET :][:3], "big") >> 12
     padding = frames * (1152 if is_mpeg1 else 576) - delay - samples

@@ -250,7 +250,7 @@ class AudioReader:
         tolerance = rate // 10 if self.info.bit_depth is None else 0
         if declared > end + tolerance:
             _log.warning(
-                "%r is cut short: it ends at %.3f s, but should last %.3f s",
+                "%r is cut short or damaged: %.3f s could be read, but it should last %.3f s",
                 str(self._path),
                 end / rate,
                 declared / rate,
@@ -316,4 +316,5 @@ def _gathered(arrays: Iterable[Audio]) -> Iterator[Audio]:
 def _title(metadata: dict[str, str]) -> str:
     # Programs that have nothing to say write "SoundHandler" and the like.
     handler = metadata.get("handler_name", "")
-    return metadata.get("title") or ("" if "handler" in handler.lower() else handler)
+    title = metadata.get("title") or metadata.get("name")  # the latter in MP4
+    return title or ("" if "handler" in handler.lower() else handler)

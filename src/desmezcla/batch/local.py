@@ -1,11 +1,13 @@
 """Tasks on this machine: one after the other, or several processes side by side."""
 
 import concurrent.futures
+import contextlib
 import logging
 import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ from desmezcla.batch.inputs import Refusal, Task
 from desmezcla.errors import DesmezclaError
 from desmezcla.inference.files import Progress, SeparatedFile, plan_paths
 from desmezcla.inference.offline import Separator
-from desmezcla.inference.outputs import OutputOptions, output_options
+from desmezcla.inference.outputs import OutputOptions, StemMix, output_options
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ def run_tasks(
         report(event)
 
     separator = Separator(job.model, **job.separator)
+    StemMix(separator.stems, job.output)  # refuses stems that the release does not make
     accepted = list(_without_collisions(tasks, job, separator, count))
     jobs = min(jobs, len(accepted))
     if jobs <= 1:
@@ -130,9 +133,8 @@ def _without_collisions(
             report({"event": "error", "input": os.fspath(task.path), "message": task.reason})
             continue
         try:
-            paths = plan_paths(
-                job.out, job.output, separator.name, task.track, task.path, separator.stems
-            )
+            stems = StemMix(separator.stems, job.output).names
+            paths = plan_paths(job.out, job.output, separator.name, task.track, task.path, stems)
         except DesmezclaError as error:
             report({"event": "error", "input": os.fspath(task.path), "message": str(error)})
             continue
@@ -166,8 +168,6 @@ class _ToParent(logging.Handler):
 def _start_worker(job: Job, threads: int, level: int, events: Any, stop: Any) -> None:
     import torch
 
-    # The parent hears Ctrl-C and says so by `stop`: a worker that is idle must not die noisily.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _worker.update(events=events, stop=stop, job=job)
     log = logging.getLogger("desmezcla")
@@ -193,13 +193,15 @@ def _run_in_processes(
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     level = logging.getLogger("desmezcla").getEffectiveLevel()
-    with context.Manager() as manager:
+    with _deaf_to_interrupts():
+        manager = context.Manager()
         events, stop = manager.Queue(), manager.Event()
         pool = concurrent.futures.ProcessPoolExecutor(
             jobs, context, _start_worker, (job, threads, level, events, stop)
         )
+        futures = {pool.submit(_work, task): task for task in tasks}
+    with manager:
         try:
-            futures = {pool.submit(_work, task): task for task in tasks}
             while not all(future.done() for future in futures) or not events.empty():
                 try:
                     _pass_on(events.get(timeout=0.1), report)
@@ -213,6 +215,23 @@ def _run_in_processes(
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that do not hear Ctrl-C, which a terminal sends to all of them.
+
+    The parent hears it and says so by `stop`; workers would die noisily. Processes inherit what
+    is ignored when they are started, so nothing is missed while they start.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change that, and hears it
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pass_on(event: Event, report: Callable[[Event], None]) -> None:

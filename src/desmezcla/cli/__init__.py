@@ -55,10 +55,6 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # Who reads our output has seen enough, as `head` does.
-        sys.stdout = None
-        return 0
     except DesmezclaError as error:
         typer.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, ParameterError) else 1

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +49,20 @@ def reporter(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[
 
             def report(event: Event) -> None:
                 if as_json:
-                    typer.echo(json.dumps(event))
+                    _print_line(json.dumps(event))
                 people.show(event)
 
             yield report
     finally:
         log.removeHandler(handler)
+
+
+def _print_line(text: str) -> None:
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does; the work goes on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _People:

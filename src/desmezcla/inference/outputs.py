@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from desmezcla.audio.formats import check_output, find_format, writable_rate
 from desmezcla.errors import ParameterError
 from desmezcla.inference.blocks import Block
 
@@ -87,6 +88,13 @@ def output_options(**fields: object) -> OutputOptions:
             f"sample_rate={options.sample_rate} Hz must be from 1000 to 768000, source or model"
         )
     check_template(options.filename)
+    # What depends on the input (its rate and channels) is checked when that is known.
+    rate = writable_rate(options.format, 44100)
+    check_output(options.format, rate, 1, options.bit_depth)
+    if options.bitrate is not None and (options.bit_depth or find_format(options.format).lossless):
+        raise ParameterError(
+            f"bitrate={options.bitrate} has no meaning for {options.format}: it is lossless"
+        )
     return options
 
 

@@ -13,9 +13,7 @@ the counters of the batch normalisation, may be missing or too much.
 """
 
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from desmezcla.models import build_model
 from desmezcla.releases.catalog import CatalogEntry, SourceFile, catalog
 from desmezcla.releases.checkpoint import check_finite, check_fit, save_release, shapes
 from desmezcla.releases.release import About, Release, about_of, explain
+from desmezcla.releases.torch_file import read_state
 
 USUAL_ORDER = ("vocals", "drums", "bass", "other")
 SEPARATOR_FILE = "separator.json"
@@ -110,66 +109,6 @@ def stem_files(path: Path) -> dict[str, Path]:
         raise ReleaseError(f"{path} holds no .pth file; give the folder of the checkpoints")
     order = [stem for stem in USUAL_ORDER if stem in found]
     return {stem: found[stem] for stem in (*order, *(s for s in found if s not in order))}
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.pth` file, read by a reader that runs no code of the file.
-
-    Errors:
-        ReleaseError: if the file is no checkpoint, is damaged, or holds anything else.
-    """
-    size_bytes = path.stat().st_size
-    _check_unpacked_size(path, size_bytes)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
-        raise ReleaseError(
-            f"{path} was refused: it is not a plain file of tensors, and reading it might run "
-            f"code ({reason}); save its state dict alone, as open-unmix does"
-        ) from error
-    except Exception as error:  # a damaged pickle may fail with nearly any type
-        raise ReleaseError(
-            f"{path} cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}); it is damaged or of another kind"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and _is_plain(value) for key, value in state.items()
-    ):
-        raise ReleaseError(
-            f"{path} is no state dict: it must map names to plain tensors of numbers; save "
-            "model.state_dict() alone"
-        )
-    # A few bytes may declare a tensor of any shape; copying it would fill the memory.
-    claimed_bytes = sum(value.numel() * value.element_size() for value in state.values())
-    if claimed_bytes > size_bytes:
-        raise ReleaseError(
-            f"{path} has {size_bytes} bytes, but claims tensors of {claimed_bytes}; it is refused"
-        )
-    return state
-
-
-def _is_plain(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_complex() or value.is_quantized)
-    )
-
-
-def _check_unpacked_size(path: Path, size_bytes: int) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked_bytes = sum(item.file_size for item in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ReleaseError(f"{path} cannot be read ({error}); it is damaged") from error
-    if unpacked_bytes > size_bytes:
-        raise ReleaseError(
-            f"{path} is compressed, which PyTorch's files are not; it is refused, so save it again"
-        )
 
 
 def _convert(
