@@ -12,6 +12,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From top to bottom; a room imports from itself and from rooms above it. `__main__` and the
 # package's own `__init__`, which imports lazily, may use them all.
 ROOMS = (
+    "version",
+    "version",
     "errors",
     "spec",
     "audio",

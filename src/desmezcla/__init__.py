@@ -6,7 +6,8 @@ The public names are imported when they are first used, so that `import desmezcl
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from desmezcla.version import VERSION as __version__
+
 
 _HOMES = {
     "AudioFileError": "desmezcla.errors",

@@ -1,3 +1,4 @@
+import itertools
 import logging
 import os
 import socket
@@ -107,6 +108,12 @@ def test_no_samples(tmp_path: Path) -> None:
 def test_one_sample_and_silence_are_audio(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((1, 2)), 44100)
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0], np.zeros((2, 1)))
+
+
+def test_unknown_codec(wav: Path) -> None:
+    content = wav.read_bytes()
+    wav.write_bytes(content[:20] + b"\xab\xcd" + content[22:])  # the format's tag
+    assert "has a codec that cannot be decoded; convert it" in refusal(wav)
 
 
 def test_more_than_eight_channels(tmp_path: Path) -> None:
@@ -233,12 +240,34 @@ def test_playlists_open_neither_files_nor_the_network(
             server.accept()
 
 
-def test_ffmpeg_writes_nothing_to_standard_error(
-    music: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("format", ["WAV", "AIFF", "CAF", "FLAC", "MP3", "OGG", "M4A"])
+def test_random_damage_ends_in_audio_or_a_clear_error_and_ffmpeg_is_silent(
+    format: str,
+    music: Make,
+    encode: Make,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    path = tmp_path / "a.flac"
-    soundfile.write(path, music(2, 50_000).T, 44100)
-    path.write_bytes(path.read_bytes()[:20_000] + bytes(5000))
-    AudioReader(path)
-    read_audio(path)
+    path, audio = tmp_path / "a", music(2, 20_000)
+    if format == "M4A":
+        encode(path, audio, muxer="ipod", codec="aac")
+    else:
+        soundfile.write(path, audio.T, 44100, format=format)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    results = {"read": 0, "refused": 0}
+    for end in (300, len(content)):  # in the header only, or anywhere
+        for _ in range(20):
+            damaged = bytearray(content)
+            for position in rng.integers(0, end, 10):
+                damaged[position] = int(rng.integers(256))
+            path.write_bytes(damaged)
+            try:
+                with AudioReader(path) as reader:
+                    # A damaged header can claim hours of audio.
+                    results["read"] += sum(1 for _ in itertools.islice(reader.blocks(), 5)) > 0
+            except AudioFileError:
+                results["refused"] += 1
+    assert results["read"] + results["refused"] == 40
+    # Each page of Ogg has a checksum, so that of so short a file nothing may be left.
+    assert results["read"] > 0 or format == "OGG"
     assert capfd.readouterr() == ("", "")

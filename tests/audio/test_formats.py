@@ -24,6 +24,8 @@ def test_default_bitrates_are_those_that_are_promised() -> None:
     bitrates = {name: check_output(name, writable_rate(name, 44100), 2).bitrate for name in FORMATS}
     assert bitrates["mp3"] == 320_000
     assert bitrates["m4a"] == bitrates["stem.mp4"] == 256_000
+    assert check_output("mp3", 22050, 2).bitrate == 160_000
+    assert check_output("m4a", 8000, 1).bitrate == 48_000
     assert bitrates["wav"] is bitrates["flac"] is bitrates["alac"] is None
 
 
@@ -87,6 +89,8 @@ def test_writable_rates(format: str, rate: int, nearest: int) -> None:
         ("mp3", 44100, 2, "16", None, "bit_depth=16 .* because it is lossy"),
         ("wav", 44100, 2, "24", 320_000, "bitrate=320000 has no meaning for wav"),
         ("mp3", 44100, 2, None, 640_000, "between 8000 and 320000"),
+        ("mp3", 22050, 2, None, 320_000, "between 8000 and 160000"),
+        ("m4a", 16000, 1, None, 256_000, "between 8000 and 96000 .* at 16000 Hz"),
         ("opus", 48000, 2, None, 1000, "between 24000 and 512000"),
         ("mod", 44100, 2, None, None, "format='mod' cannot be written"),
     ],

@@ -155,7 +155,7 @@ def test_a_higher_bitrate_gives_a_larger_file(music: Make, tmp_path: Path) -> No
 def test_integers_saturate_with_one_warning(
     name: str, depth: BitDepth, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    audio = np.array([[0.5, 1.0, 1.5, -1.0, -1.5, 1e30, 0.0]], np.float32)
+    audio = np.array([[0.5, 1.0, 1.5, -1.0, -1.5, 3e38, 0.0]], np.float32)
     with AudioWriter(
         tmp_path / "a", sample_rate=44100, channels=1, format=name, bit_depth=depth
     ) as writer:

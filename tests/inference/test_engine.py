@@ -128,8 +128,12 @@ def test_segments_start_on_the_grid_of_the_model(scaled: Any) -> None:
     audio = np.arange(4000, dtype=np.float32)[None].repeat(2, axis=0)
     run(model, audio, overlap=0.3)
     starts = [int(seen[0, 0, 0]) for seen in model.seen]
-    assert all(start % 64 == 0 for start in starts[:-1])
+    assert all(start % 64 == 0 for start in starts)
     assert len(starts) > 4
+    # The last one is longer, so that it too can start there and still end with the song.
+    assert [seen.shape[-1] for seen in model.seen[:-1]] == [1000] * (len(starts) - 1)
+    assert starts[-1] + model.seen[-1].shape[-1] == 4000
+    assert 1000 <= model.seen[-1].shape[-1] < 1064
 
 
 def test_segment_track_gives_the_model_everything_at_once(scaled: Any) -> None:

@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,14 @@ def test_a_catalog_release_is_fetched_on_first_use_only(
     assert len(server.requests) == 2
     assert list((home / "downloads").rglob("*.pth*")) == []
     verify_release(release)
+
+
+def test_two_at_once_install_it_once(server: Any, published: CatalogEntry) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(fetch_release, published) for _ in range(3)]
+        assert len({job.result().sha256 for job in jobs}) == 1
+    assert len(server.requests) == 2
+    assert [path.name for path in user_folder().iterdir()] == ["small"]
 
 
 def test_a_mirror_is_asked_instead(

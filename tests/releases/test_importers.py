@@ -75,7 +75,7 @@ def test_a_training_folder_is_imported_tensor_by_tensor(
     for seed, stem in enumerate(stems):
         source = open_unmix_state(seed=seed, unidirectional=unidirectional, layers=2)
         for key, value in source.items():
-            assert torch.equal(state[f"networks.{stem}.{key}"], value)
+            assert torch.equal(state[f"networks.stem_{stem}.{key}"], value)
     assert model(torch.zeros(1, 2, 1000)).shape == (1, 5, 2, 1000)
 
 
@@ -104,14 +104,14 @@ def test_old_extras_are_dropped_and_counters_may_be_missing(
     assert (release.info.stems, release.info.sample_rate) == (("vocals",), 22050)
     model = load_model("mine")
     assert model.config.model_dump()["hop_length"] == 16
-    assert torch.equal(model.state_dict()["networks.vocals.fc1.weight"], state["fc1.weight"])
+    assert torch.equal(model.state_dict()["networks.stem_vocals.fc1.weight"], state["fc1.weight"])
 
 
 def test_the_number_of_input_bins_is_kept(tmp_path: Path, open_unmix_state: MakeState) -> None:
     for bins in (1, 7, 24, 32, 33):
         torch.save(open_unmix_state(bins=bins, channels=1), tmp_path / "vocals.pth")
         import_release(tmp_path / "vocals.pth", "mine", replace=True)
-        assert load_model("mine").state_dict()["networks.vocals.input_mean"].shape == (bins,)
+        assert load_model("mine").state_dict()["networks.stem_vocals.input_mean"].shape == (bins,)
 
 
 def test_a_torch_hub_folder_gives_its_stems(tmp_path: Path, open_unmix_state: MakeState) -> None:
@@ -234,14 +234,14 @@ def test_a_truncated_file_is_refused(
     [
         ({"fc2.weight": None}, r"tensors missing: fc2\.weight"),
         ({"lstm.weight_hh_l0": None}, "tensors missing"),
-        ({"bn2.bias": None}, r"tensors missing: networks\.vocals\.bn2\.bias"),
+        ({"bn2.bias": None}, r"tensors missing: networks\.stem_vocals\.bn2\.bias"),
         ({"lstm.weight_ih_l7": torch.ones(1, 1)}, "tensors missing"),
         ({"input_mean": None}, "is no network of Open-Unmix"),
         ({"output_scale": torch.tensor(1.0)}, "is no network of Open-Unmix"),
         ({"input_mean": torch.ones(0)}, "is no network of Open-Unmix"),
         ({"sample_rate": torch.tensor(0)}, "is no network of Open-Unmix"),
         ({"sample_rate": torch.ones(2)}, "is no network of Open-Unmix"),
-        ({"more.weight": torch.ones(3)}, "tensors unknown: networks.vocals.more.weight"),
+        ({"more.weight": torch.ones(3)}, "tensors unknown: networks.stem_vocals.more.weight"),
         ({"fc3.weight": torch.ones(66, 5)}, r"fc3.weight has the shape \[66, 5\] instead"),
         ({"fc1.weight": torch.ones(6, 60)}, "channels|has the shape"),
         ({"bn1.weight": torch.full((6,), float("nan"))}, "NaN or infinite"),

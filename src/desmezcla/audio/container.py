@@ -53,10 +53,18 @@ _SAMPLE_TYPES: dict[str, tuple[str, float]] = {
 class _Bytes:
     """A file without a name: FFmpeg then judges by content, and no name can be an address."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
         self.read = file.read
-        self.seek = file.seek
         self.tell = file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        # Damaged files send FFmpeg to places that are none, which it is told by -1; PyAV would
+        # write an exception to standard error.
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> Any:
@@ -74,14 +82,13 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         # A very short MP3 file has too few frames to be recognised among other data.
         is_mp3 = path.suffix.lower() == ".mp3" and file.peek(2)[:2] in _MP3_STARTS
         try:
-            container = av.open(
-                _Bytes(file),
-                "r",
-                format="mp3" if is_mp3 else None,
-                container_options={"format_whitelist": _DEMUXERS},
-                metadata_errors="replace",
-                io_open=_refuse_to_open,
-            )
+            try:
+                container = _demuxer(file)
+            except FFmpegError:
+                if not is_mp3:
+                    raise
+                file.seek(0)
+                container = _demuxer(file, "mp3")
         except (FFmpegError, ValueError) as error:
             raise AudioFileError(
                 f"{str(path)!r} is not audio that can be read ({_reason(error)}); "
@@ -91,6 +98,17 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             raise read_error(path, error) from error
         with container:
             yield container
+
+
+def _demuxer(file: BufferedReader, format: str | None = None) -> InputContainer:
+    return av.open(
+        _Bytes(file),
+        "r",
+        format=format,
+        container_options={"format_whitelist": _DEMUXERS},
+        metadata_errors="replace",
+        io_open=_refuse_to_open,
+    )
 
 
 def read_error(path: Path, error: Exception) -> AudioFileError:
@@ -110,12 +128,12 @@ def read_error(path: Path, error: Exception) -> AudioFileError:
 def _open_file(path: Path) -> BufferedReader:
     name = repr(str(path))
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
         # Opening a named pipe would wait for ever.
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise AudioFileError(f"{name} is {what}; give an audio file")
-        if path.stat().st_size == 0:
+        if status.st_size == 0:
             raise AudioFileError(f"{name} is empty (0 bytes); copy or export it again")
         return path.open("rb")
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec.context import Flags2
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.packet import Packet
 from numpy.typing import NDArray
 
@@ -66,7 +66,7 @@ class StreamDecoder:
         for packet in self._packets():
             try:
                 frames = packet.decode()
-            except InvalidDataError:
+            except FFmpegError:
                 damaged += 1
                 continue
             for frame in frames:
@@ -168,18 +168,19 @@ class StreamDecoder:
         if self._last is None:
             return 0
         rate = self._last[1].sample_rate
-        declared = _in_samples(self._stream.duration, self._stream.time_base, rate)
-        if self._one_page_vorbis or _has_lame_header(self._container, self._stream):
-            return max(0, total - (declared or total))
-        if self._kind != "mov":
-            return 0
         itunes = _itunes_length(self._container)
-        if itunes is not None:
-            return max(0, total - itunes)
-        padding = self._beyond_last_packet(rate)
-        # The edit list is coarser than the packets, so it is believed where they say much more.
-        excess = total - (declared or total)
-        return excess if padding + rate * _EDIT_LIST_S < excess < _HELD_SAMPLES else padding
+        declared = _in_samples(self._stream.duration, self._stream.time_base, rate)
+        excess = total - (itunes or declared or total)
+        if not 0 <= excess < _HELD_SAMPLES:
+            excess = 0  # no encoder adds so much, so the header is wrong
+        if self._kind == "mov" and itunes is None:
+            padding = self._beyond_last_packet(rate)
+            # The edit list is coarser than the packets, so it counts where it says much more.
+            return excess if excess > padding + rate * _EDIT_LIST_S else padding
+        is_exact = (
+            itunes or self._one_page_vorbis or _has_lame_header(self._container, self._stream)
+        )
+        return excess if is_exact else 0
 
     def _beyond_last_packet(self, rate: int) -> int:
         """Return how far the last frame goes beyond the duration of its packet."""
@@ -206,7 +207,8 @@ def _in_samples(duration: int | None, time_base: Fraction | None, rate: int) -> 
 def _itunes_length(container: InputContainer) -> int | None:
     """Return the length in samples that Apple's encoder writes: the fourth of some hex numbers."""
     fields = container.metadata.get("iTunSMPB", "").split()
-    if len(fields) < 4 or len(container.streams.audio) != 1:
+    is_mp4 = container.format.name.startswith("mov")
+    if not is_mp4 or len(fields) < 4 or len(container.streams.audio) != 1:
         return None
     try:
         return int(fields[3], 16) or None

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from desmezcla.errors import AudioFileError
@@ -31,6 +32,15 @@ def write_error(path: Path, error: OSError) -> AudioFileError:
     return AudioFileError(f"{str(path)!r} cannot be written: {reason}")
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # the name is too long, or a part of the path is a file
+        raise write_error(path, error) from error
+
+
 class PendingFile:
     """A binary file under a hidden temporary name in the folder of its final one.
 
@@ -47,7 +57,7 @@ class PendingFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.error: OSError | None = None
-        if self.path.is_dir():
+        if _is_folder(self.path):
             raise AudioFileError(
                 f"{str(self.path)!r} cannot be written: it is a folder; choose a file name"
             )

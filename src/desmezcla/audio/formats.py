@@ -191,21 +191,24 @@ def check_output(
     if bit_depth is not None and bitrate is not None:
         raise ParameterError(f"bitrate={bitrate} has no meaning for {f.name}: it is lossless")
     if bit_depth is None:
-        bitrate = _checked_bitrate(f, channels, bitrate)
+        bitrate = _checked_bitrate(f, sample_rate, channels, bitrate)
     return OutputFormat(f, f.codecs[bit_depth], sample_rate, channels, bit_depth, bitrate)
 
 
-def _checked_bitrate(f: FileFormat, channels: int, bitrate: int | None) -> int:
+def _checked_bitrate(f: FileFormat, sample_rate: int, channels: int, bitrate: int | None) -> int:
     assert f.bitrate_per_channel is not None, f.name
-    if bitrate is None:
-        return f.bitrate_per_channel * channels
     lowest, highest = (limit * channels for limit in f.bitrate_limits)
-    if f.name == "mp3":  # its limits are those of the whole file
+    if f.name == "mp3":  # the limits are those of the whole file, lower in MPEG 2
         lowest, highest = f.bitrate_limits
+        highest = highest if sample_rate >= 32000 else highest // 2
+    elif f.codecs[None] == "aac":  # a frame of 1024 samples has at most 6144 bits per channel
+        highest = min(highest, 6 * sample_rate * channels)
+    if bitrate is None:
+        return min(f.bitrate_per_channel * channels, highest)
     if not lowest <= bitrate <= highest:
         raise ParameterError(
-            f"bitrate={bitrate} bit/s must be between {lowest} and {highest} "
-            f"for {channels} channels of {f.name}"
+            f"bitrate={bitrate} bit/s must be between {lowest} and {highest} for {channels} "
+            f"channel(s) of {f.name} at {sample_rate} Hz"
         )
     return bitrate
 

@@ -3,70 +3,31 @@
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from desmezcla.audio.container import frame_layout, open_container
-from desmezcla.audio.decode import StreamDecoder, declared_length
-from desmezcla.audio.formats import BitDepth
+from desmezcla.audio.container import open_container
+from desmezcla.audio.decode import StreamDecoder
+from desmezcla.audio.info import AudioInfo, inspect
 from desmezcla.errors import AudioFileError, ParameterError
 
 _log = logging.getLogger(__name__)
 
-Audio = NDArray[np.float32]
+__all__ = ["AudioInfo", "AudioReader", "read_audio", "read_stems"]
 
-MAX_CHANNELS = 8
+Audio = NDArray[np.float32]
 
 # Frames of a codec are gathered to blocks of at least this size, which costs what comes after
 # the reader far less time per sample.
 _BLOCK_SAMPLES = 16384
-
-# The depth that keeps every sample of a lossless codec, by FFmpeg's name of its sample format.
-_BIT_DEPTHS: dict[str, BitDepth] = {
-    "u8": "16",
-    "s16": "16",
-    "s32": "24",
-    "s64": "24",
-    "flt": "32f",
-    "dbl": "32f",
-}
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file says about one of its audio streams.
-
-    Attributes:
-        path: The file.
-        container: FFmpeg's name of the container's format.
-        codec: FFmpeg's name of the codec.
-        sample_rate: In Hz.
-        channels: Number of channels.
-        layout: Their names, as in `("FL", "FR")`.
-        bit_depth: "16", "24" or "32f": what keeps every sample; None for a lossy codec.
-        length_samples: The length that the container declares, which can be an estimate and can
-            be wrong; None if it declares none.
-        streams: Number of audio streams in the file.
-        titles: The title of each of them, or an empty text.
-    """
-
-    path: Path
-    container: str
-    codec: str
-    sample_rate: int
-    channels: int
-    layout: tuple[str, ...]
-    bit_depth: BitDepth | None
-    length_samples: int | None
-    streams: int
-    titles: tuple[str, ...]
 
 
 class AudioReader:
@@ -102,7 +63,10 @@ class AudioReader:
         self._path = Path(path)
         self._stream = stream
         self._active: Generator[Audio, None, None] | None = None
-        self.info = self._probe()
+        with open_container(self._path) as container:
+            self.info, self._length_is_exact = inspect(
+                container, self._select(container), self._path
+            )
         rate = self.info.sample_rate
         self._start = round(start_s * rate)
         # The end is rounded as a time, so that adjoining parts meet whatever their lengths.
@@ -164,38 +128,6 @@ class AudioReader:
     ) -> None:
         self.close()
 
-    def _probe(self) -> AudioInfo:
-        name = repr(str(self._path))
-        with open_container(self._path) as container:
-            stream = self._select(container)
-            frame = next(StreamDecoder(container, stream, self._path).frames(), None)
-            if frame is None:
-                raise AudioFileError(
-                    f"{name} holds no audio that can be decoded (0 samples); export it again"
-                )
-            channels = len(frame.layout.channels)
-            if channels > MAX_CHANNELS:
-                raise AudioFileError(
-                    f"{name} has {channels} channels, and at most {MAX_CHANNELS} can be read; "
-                    "split it into files with fewer"
-                )
-            length, self._length_is_exact = declared_length(
-                container, stream, self._path, frame.sample_rate
-            )
-            codec = stream.codec_context.codec
-            return AudioInfo(
-                path=self._path,
-                container=container.format.name,
-                codec=codec.canonical_name,
-                sample_rate=frame.sample_rate,
-                channels=channels,
-                layout=frame_layout(frame),
-                bit_depth=_BIT_DEPTHS[frame.format.packed.name] if codec.lossless else None,
-                length_samples=length,
-                streams=len(container.streams.audio),
-                titles=tuple(_title(s.metadata) for s in container.streams.audio),
-            )
-
     def _select(self, container: InputContainer) -> AudioStream:
         name, streams = repr(str(self._path)), container.streams.audio
         if not streams:
@@ -206,6 +138,11 @@ class AudioReader:
                 f"{name} has {len(streams)} audio stream(s)"
             )
         chosen = streams[self._stream]
+        # PyAV's types do not say so, but there is none for a codec that FFmpeg cannot decode.
+        if cast("AudioCodecContext | None", chosen.codec_context) is None:
+            raise AudioFileError(
+                f"{name} has a codec that cannot be decoded; convert it to wav or flac"
+            )
         for other in container.streams:
             if other.index != chosen.index:
                 other.discard = Discard.all
@@ -311,10 +248,3 @@ def _gathered(arrays: Iterable[Audio]) -> Iterator[Audio]:
             waiting, samples = [], 0
     if waiting:
         yield np.concatenate(waiting, axis=1)
-
-
-def _title(metadata: dict[str, str]) -> str:
-    # Programs that have nothing to say write "SoundHandler" and the like.
-    handler = metadata.get("handler_name", "")
-    title = metadata.get("title") or metadata.get("name")  # the latter in MP4
-    return title or ("" if "handler" in handler.lower() else handler)

@@ -41,7 +41,8 @@ def quantised(block: Audio, bit_depth: BitDepth | None) -> tuple[NDArray[np.gene
     if bit_depth not in _SCALES:
         return np.ascontiguousarray(block.T), 0
     scale, dtype, shift = _SCALES[bit_depth]
-    levels = np.rint(block.T * np.float32(scale))  # exact: the scale is a power of two
+    with np.errstate(over="ignore"):  # infinity is limited like the rest
+        levels = np.rint(block.T * np.float32(scale))  # exact: the scale is a power of two
     integers = np.ascontiguousarray(np.clip(levels, -scale, scale - 1).astype(dtype))
     clipped = np.count_nonzero(np.abs(levels) > scale)
     return integers << shift if shift else integers, int(clipped)

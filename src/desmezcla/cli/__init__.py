@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from desmezcla import __version__
 from desmezcla.cli.models import app as models_app
 from desmezcla.cli.separate import separate
 from desmezcla.errors import DesmezclaError, ParameterError
+from desmezcla.version import VERSION
 
 app = typer.Typer(
     name="desmezcla",
@@ -24,7 +24,7 @@ app.add_typer(models_app, name="models")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"desmezcla {__version__}")
+        typer.echo(f"desmezcla {VERSION}")
         raise typer.Exit
 
 

@@ -25,12 +25,14 @@ class ChunkPlan:
     Attributes:
         segment_samples: Length of a segment; None for the whole stream in one piece.
         hop_samples: From the start of a segment to the start of the next.
+        grid_samples: Every segment starts on a multiple of this.
         context_samples: Samples discarded at each inner edge.
         window: "crossfade" or "triangle".
     """
 
     segment_samples: int | None
     hop_samples: int
+    grid_samples: int
     context_samples: int
     window: Literal["crossfade", "triangle"]
 
@@ -44,7 +46,8 @@ class ChunkPlan:
         position = torch.arange(length, dtype=torch.float32)
         if self.window == "triangle":
             return torch.minimum(position + 1, length - position) / ((length + 1) // 2)
-        fade = max(1, length - self.hop_samples - 2 * self.context_samples)
+        shared = (self.segment_samples or length) - self.hop_samples
+        fade = max(1, shared - 2 * self.context_samples)
         rise = ((position - self.context_samples + 0.5) / fade).clamp(0, 1)
         ones = torch.ones(length)
         return torch.minimum(ones if chunk.first else rise, ones if chunk.last else rise.flip(0))
@@ -84,27 +87,27 @@ def plan_chunks(
     if not 0 <= overlap < 1:
         raise ParameterError(f"overlap={overlap} must be at least 0 and less than 1; try 0.25")
     if segment == "track":
-        return ChunkPlan(None, 1, 0, spec.window)
+        return ChunkPlan(None, 1, 1, 0, spec.window)
     if segment is None:
         length = spec.segment_samples
     elif not (isinstance(segment, int | float) and segment > 0):
         raise ParameterError(f"segment={segment!r} must be a number of seconds above 0, or 'track'")
     else:
         length = max(1, round(segment * spec.sample_rate))
-    hop = int(length * (1 - overlap))
-    if hop >= spec.hop_samples:
-        hop -= hop % spec.hop_samples
-    hop = max(1, hop)
+    hop = max(1, int(length * (1 - overlap)))
+    grid = spec.hop_samples if hop >= spec.hop_samples else 1
+    hop -= hop % grid
     # A third of the shared zone at least is left to fade, so that no seam is hard.
     context = min(spec.context_samples, (length - hop) // 3) if spec.window == "crossfade" else 0
-    return ChunkPlan(length, hop, context, spec.window)
+    return ChunkPlan(length, hop, grid, context, spec.window)
 
 
 def chunks(blocks: Iterable[Block], plan: ChunkPlan) -> Iterator[Chunk]:
     """Cut a stream into segments of equal length.
 
-    The last segment is moved back so that real audio fills it; only a stream shorter than a
-    segment gives a shorter one. What comes out does not depend on the sizes of the blocks, and no
+    The last segment is moved back so that real audio fills it (and, to start on the grid, is
+    longer by less than a step of it); a stream shorter than a segment is one segment. What comes
+    out does not depend on the sizes of the blocks, and no
     more than a segment and a block is held.
 
     Shape:
@@ -117,15 +120,16 @@ def chunks(blocks: Iterable[Block], plan: ChunkPlan) -> Iterator[Chunk]:
     for block in blocks:
         pending.append(block)
         end += block.shape[-1]
-        # A segment is sure not to be the last only when the stream goes on beyond it.
-        while plan.segment_samples is not None and end > start + plan.segment_samples:
-            # The last segment may start right after this one did: keep all from here.
+        # A segment is sure not to be the last when the last one must start after it.
+        while plan.segment_samples and end - plan.segment_samples >= start + plan.grid_samples:
+            # The last segment may start one step of the grid after this one: keep all from here.
             pending, base = [np.concatenate(pending, axis=-1)[:, start - base :]], start
             audio = torch.from_numpy(pending[0][:, : plan.segment_samples].copy())
             yield Chunk(start, audio, first=start == 0, last=False)
             start += plan.hop_samples
     if end == 0:
         return
-    start = 0 if plan.segment_samples is None else max(0, end - plan.segment_samples)
+    start = max(0, end - plan.segment_samples) if plan.segment_samples else 0
+    start -= start % plan.grid_samples
     audio = torch.from_numpy(np.concatenate(pending, axis=-1)[:, start - base :].copy())
     yield Chunk(start, audio, first=start == 0, last=True)

@@ -156,7 +156,7 @@ def _without_start(blocks: Iterable[Block], samples: int) -> Iterator[Block]:
 
 
 def _batched(pieces: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
-    """Group chunks; all of a stream have one length, so that they can be stacked."""
-    iterator = iter(pieces)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+    """Group neighbouring chunks of one length, so that they can be stacked."""
+    for _, alike in itertools.groupby(pieces, key=lambda chunk: chunk.audio.shape[-1]):
+        while batch := list(itertools.islice(alike, size)):
+            yield batch

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import desmezcla
 from desmezcla.audio.formats import (
     BitDepth,
     FileFormat,
@@ -28,6 +27,7 @@ from desmezcla.inference.outputs import OutputOptions, StemMix, file_name, track
 from desmezcla.inference.provenance import Provenance, read_provenance
 from desmezcla.inference.sources import FileSource
 from desmezcla.releases.release import file_digest
+from desmezcla.version import VERSION
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def _provenance(
         "bitrate": target.bitrate,
     }
     return Provenance(
-        version=desmezcla.__version__,
+        version=VERSION,
         release=release,
         input={
             "name": source.path.name,

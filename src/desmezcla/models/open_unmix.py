@@ -47,7 +47,8 @@ class PipelineConfig(ModelConfig):
     wiener_iterations: int = Field(1, ge=0)
     wiener_window_frames: int | None = Field(300, ge=1)
     residual: bool = False
-    segment_s: float = Field(40.0, gt=0)
+    # Four windows of the filter, of which neighbouring segments share one.
+    segment_s: float = Field(28.0, gt=0)
     context_s: float = Field(5.0, ge=0)
 
     @property
@@ -58,13 +59,16 @@ class PipelineConfig(ModelConfig):
     def model_spec(self) -> ModelSpec:
         """Return the specification of a model with this configuration."""
         segment_samples = max(self.hop_length, round(self.segment_s * self.sample_rate))
+        # Segments that start where a window of the filter starts have the same windows as the
+        # whole track has, and so nearly the same filters.
+        grid_frames = self.wiener_window_frames or 1 if self.wiener_iterations else 1
         return ModelSpec(
             stems=(*self.stems, "residual") if self.residual else self.stems,
             sample_rate=self.sample_rate,
             channels=self.channels,
             segment_samples=segment_samples,
             context_samples=min(round(self.context_s * self.sample_rate), segment_samples - 1),
-            hop_samples=self.hop_length,
+            hop_samples=self.hop_length * grid_frames,
         )
 
 
@@ -104,7 +108,8 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         super().__init__(config)
         self.spec = config.model_spec()
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.networks = nn.ModuleDict({stem: self.network() for stem in config.stems})
+        # The prefix lets a stem be called "keys", which a dictionary of modules reserves.
+        self.networks = nn.ModuleDict({f"stem_{stem}": self.network() for stem in config.stems})
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -115,7 +120,7 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         config = self.config
         spectrum = stft(mix, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
         magnitude = spectrum.abs()  # [B, C, F, N]
-        masks = torch.stack([self.networks[stem](magnitude) for stem in config.stems], dim=1)
+        masks = torch.stack([network(magnitude) for network in self.networks.values()], dim=1)
         if config.residual:
             masks = torch.cat([masks, 1 - masks.sum(dim=1, keepdim=True)], dim=1)
         # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.

@@ -140,7 +140,7 @@ def _convert(
     tensors = {key: torch.tensor(0) for key in expected if key.endswith(COUNTER)}
     for stem, state in states.items():
         kept = (key for key in state if key not in EXTRAS and not key.endswith(COUNTER))
-        tensors |= {f"networks.{stem}.{key}": state[key] for key in kept}
+        tensors |= {f"networks.stem_{stem}.{key}": state[key] for key in kept}
     check_fit(expected, tensors, origin)
     model.load_state_dict(tensors, strict=True)
     return save_release(model, target, about, replace=replace)
