@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from desmezcla.version import VERSION as __version__
 
-
 _HOMES = {
     "AudioFileError": "desmezcla.errors",
     "DatasetError": "desmezcla.errors",

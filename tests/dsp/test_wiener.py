@@ -18,7 +18,7 @@ def random_masks(stems: int, mix: Tensor, seed: int = 1) -> Tensor:
 
 
 def by_the_book(mix: Tensor, masks: Tensor, iterations: int, eps: float) -> Tensor:
-    """The equations of the module's docstring, bin by bin and frame by frame."""
+    """Compute the equations of the module's docstring, bin by bin and frame by frame."""
     scale = max(1.0, float(mix.abs().max()) / 10)
     x = mix / scale
     y = masks * x

@@ -27,12 +27,12 @@ _DEMUXERS = (
 # The header of a frame of layer III without and with a checksum, in MPEG 1, 2 and 2.5, and ID3.
 _MP3_STARTS = {b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2", b"ID"}
 
-# FFmpeg's layout for a file that gives only a number of channels; those of WAVE where they exist.
+# The layout of a file that gives only a number of channels, as WAVE and FLAC have it.
 DEFAULT_LAYOUTS: dict[int, tuple[str, ...]] = {
     1: ("FC",),
     2: ("FL", "FR"),
-    3: ("FL", "FR", "LFE"),
-    4: ("FL", "FR", "FC", "BC"),
+    3: ("FL", "FR", "FC"),
+    4: ("FL", "FR", "BL", "BR"),
     5: ("FL", "FR", "FC", "BL", "BR"),
     6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
     7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),

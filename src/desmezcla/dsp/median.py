@@ -29,7 +29,7 @@ def median_of(values: Sequence[Tensor]) -> Tensor:
     Errors:
         ParameterError: if their number is even.
     """
-    _check_odd("number of values", len(values))
+    odd(len(values), name="number of values")
     wires = list(values)
     for low, high, low_is_used, high_is_used in _median_network(len(wires)):
         a, b = wires[low], wires[high]
@@ -57,14 +57,15 @@ def median_filter(x: Tensor, *, size: int, dim: int) -> Tensor:
     Errors:
         ParameterError: if the size is not odd and positive.
     """
-    _check_odd("size", size)
+    odd(size, name="size")
     first = x.movedim(dim, 0)
     n = first.shape[0]
     columns = first.flatten(1) if x.ndim > 1 else first[:, None]  # [n, M]
     mirror = _mirror_index(n, size // 2).to(x.device)
     filtered = []
-    for part in columns.split(max(1, _SLICE_ELEMENTS // n), dim=1):
-        padded = part.index_select(0, mirror)  # [n + size - 1, m]
+    step = max(1, _SLICE_ELEMENTS // n)
+    for start in range(0, columns.shape[1], step):
+        padded = columns[:, start : start + step].index_select(0, mirror)  # [n + size - 1, m]
         filtered.append(median_of([padded.narrow(0, i, n) for i in range(size)]))
     return torch.cat(filtered, dim=1).reshape(first.shape).movedim(0, dim)
 
@@ -91,15 +92,21 @@ def harmonic_percussive(
     )
 
 
+def odd(value: int, *, name: str = "size") -> int:
+    """Return a size that has a middle.
+
+    Errors:
+        ParameterError: if it is even, or not positive.
+    """
+    if value < 1 or value % 2 == 0:
+        raise ParameterError(f"{name}={value} must be odd and positive; take {abs(value) + 1}")
+    return value
+
+
 def _mirror_index(n: int, margin: int) -> Tensor:
     """Return the indices of n elements with `margin` mirrored ones on each side."""
     index = torch.arange(-margin, n + margin) % (2 * n)
     return torch.minimum(index, 2 * n - 1 - index)
-
-
-def _check_odd(name: str, value: int) -> None:
-    if value < 1 or value % 2 == 0:
-        raise ParameterError(f"{name}={value} must be odd and positive, so that a middle exists")
 
 
 @cache
@@ -120,7 +127,7 @@ def _median_network(size: int) -> list[tuple[int, int, bool, bool]]:
 
 
 def _sorting_network(size: int) -> list[tuple[int, int]]:
-    """Return the comparisons of Batcher's odd-even merge sort (Knuth, volume 3, algorithm 5.2.2M)."""
+    """Return the comparisons of Batcher's odd-even merge sort (Knuth, volume 3, 5.2.2 M)."""
     comparisons = []
     p = 1
     while p < size:

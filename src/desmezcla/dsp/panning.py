@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from desmezcla.dsp.median import odd
+
 
 def centre_similarity(left: Tensor, right: Tensor, *, frames: int = 1) -> Tensor:
     """Measure how alike two channels are in each bin (Avendano and Jot 2004).
@@ -19,7 +21,11 @@ def centre_similarity(left: Tensor, right: Tensor, *, frames: int = 1) -> Tensor
 
     Shape:
         left, right: `[*, F, N]`; returns `[*, F, N]`, between -1 and 1.
+
+    Errors:
+        ParameterError: if the number of frames is not odd and positive.
     """
+    odd(frames, name="frames")
     common = _running_mean(2 * (left * right.conj()).real, frames)
     total = _running_mean(_power(left) + _power(right), frames)
     return torch.where(total > 0, common / total, 1.0).clamp(-1, 1)

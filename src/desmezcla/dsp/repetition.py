@@ -1,6 +1,6 @@
 """What repeats in a spectrogram, at whatever intervals (REPET-SIM, Rafii and Pardo 2012)."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ _ROWS = 512
 _SLICE_ELEMENTS = 65536
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """The frames that are most similar to each frame, itself among them, best first.
 
     Attributes:
@@ -74,10 +75,11 @@ def repeating_background(magnitude: Tensor, neighbours: Neighbours) -> Tensor:
     Shape:
         magnitude: `[F, N]`; returns `[F, N]`.
     """
-    rows = max(1, _SLICE_ELEMENTS // magnitude.shape[-1])
     index, offset = _padded(neighbours)
     background = []
-    for part in magnitude.split(rows, dim=0):
+    step = max(1, _SLICE_ELEMENTS // magnitude.shape[-1])
+    for start in range(0, magnitude.shape[0], step):
+        part = magnitude[start : start + step]
         values = [part[:, frame] + shift for frame, shift in zip(index, offset, strict=True)]
         background.append(torch.minimum(median_of(values), part))
     return torch.cat(background)

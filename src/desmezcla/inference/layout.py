@@ -3,18 +3,6 @@
 import torch
 from torch import Tensor
 
-# By number of channels, the layouts that a WAV file without a speaker mask is taken to have.
-DEFAULT_LAYOUTS: dict[int, tuple[str, ...]] = {
-    1: ("FC",),
-    2: ("FL", "FR"),
-    3: ("FL", "FR", "FC"),
-    4: ("FL", "FR", "BL", "BR"),
-    5: ("FL", "FR", "FC", "BL", "BR"),
-    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
-    7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
-    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
-}
-
 Group = tuple[int, ...]
 """Channels of the source that go through the model together: one, or a pair of left and right."""
 

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from desmezcla.audio.container import DEFAULT_LAYOUTS
 from desmezcla.errors import ParameterError
 from desmezcla.inference.blocks import Block
 from desmezcla.inference.device import Precision, keep_freed_buffers
 from desmezcla.inference.engine import Engine, EngineOptions
 from desmezcla.inference.ensemble import Ensemble, Member
 from desmezcla.inference.files import Progress, SeparatedFile, separate_file
-from desmezcla.inference.layout import DEFAULT_LAYOUTS
 from desmezcla.inference.outputs import output_options
 from desmezcla.inference.sources import ArraySource, FileSource
 from desmezcla.models.base import SeparationModel

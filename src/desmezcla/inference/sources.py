@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from desmezcla.audio.container import DEFAULT_LAYOUTS
 from desmezcla.audio.reader import AudioReader
 from desmezcla.inference.blocks import Block
-from desmezcla.inference.layout import DEFAULT_LAYOUTS
 
 
 class Source(Protocol):

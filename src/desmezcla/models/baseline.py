@@ -26,15 +26,15 @@ Differences from the papers:
 """
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from desmezcla.dsp.masks import ratio_mask
-from desmezcla.dsp.median import harmonic_percussive
+from desmezcla.dsp.median import harmonic_percussive, odd
 from desmezcla.dsp.nmf import nmf
 from desmezcla.dsp.panning import centre_similarity, joint_magnitude
 from desmezcla.dsp.stft import istft, stft
@@ -65,6 +65,8 @@ _DOUBT = 0.1
 # one channel has less than this part of the other's energy: then the third question is dropped.
 _LEAST_SIDE = 0.005
 _LEAST_BALANCE = 0.1
+
+OddCount = Annotated[int, AfterValidator(odd)]
 
 TINY: dict[str, Any] = {
     "n_fft": 256,
@@ -105,11 +107,11 @@ class Config(ModelConfig):
     n_fft: int = Field(4096, ge=16, multiple_of=16)
     hop_length: int = Field(1024, ge=4, multiple_of=4)
     resolution: Literal[2, 4] = 4
-    short_frames: int = Field(25, ge=1)
-    short_bins: int = Field(17, ge=1)
-    long_frames: int = Field(9, ge=1)
-    long_bins: int = Field(31, ge=1)
-    similarity_frames: int = Field(5, ge=1)
+    short_frames: OddCount = 25
+    short_bins: OddCount = 17
+    long_frames: OddCount = 9
+    long_bins: OddCount = 31
+    similarity_frames: OddCount = 5
     rank: int = Field(12, ge=1)
     iterations: int = Field(20, ge=0)
     factorise_below_hz: float = Field(6000.0, ge=0)
@@ -138,17 +140,17 @@ class Baseline(SeparationModel[Config]):
             sample_rate=config.sample_rate,
             channels=config.channels,
             segment_samples=segment,
-            context_samples=min(config.resolution * long_context, segment // 4),
+            context_samples=min(config.resolution * long_context, segment - 1),
             hop_samples=config.resolution * config.hop_length,
         )
-        buffers = {
-            "window": window("hann", config.n_fft),
-            "short_window": window("hann", config.n_fft // config.resolution),
-            "long_window": window("hann", config.n_fft * config.resolution),
-            "exponents": torch.tensor(_EXPONENTS),  # [S, 3]
-            "levels": _levels(torch.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)),  # [S, F]
-        }
-        for name, buffer in buffers.items():
+        frequencies_hz = torch.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
+        for name, buffer in (
+            ("window", window("hann", config.n_fft)),
+            ("short_window", window("hann", config.n_fft // config.resolution)),
+            ("long_window", window("hann", config.n_fft * config.resolution)),
+            ("exponents", torch.tensor(_EXPONENTS)),  # [S, 3]
+            ("levels", _levels(frequencies_hz)),  # [S, F]
+        ):
             self.register_buffer(name, buffer, persistent=False)
 
     def separate(self, mix: Tensor) -> Tensor:
@@ -156,19 +158,20 @@ class Baseline(SeparationModel[Config]):
         # All three transforms have frames on the same grid where none has to continue the signal.
         missing = self.long_window.shape[0] // 2 + 1 - mix.shape[-1]
         padded = F.pad(mix, (0, max(0, missing)))
-        return torch.stack([self._separate_song(item) for item in padded])[..., : mix.shape[-1]]
+        # The products of the masks are taken in full precision, whatever autocast says.
+        with torch.autocast(mix.device.type, enabled=False):
+            stems = torch.stack([self._separate_item(item) for item in padded])
+        return stems[..., : mix.shape[-1]]
 
-    def _separate_song(self, audio: Tensor) -> Tensor:
+    def _separate_item(self, audio: Tensor) -> Tensor:
         """Separate one item of the batch: `[C, T] -> [S, C, T]`."""
-        hop = self.config.hop_length
+        hop, samples = self.config.hop_length, audio.shape[-1]
         spectrum = stft(audio, n_fft=self.config.n_fft, hop_length=hop, window=self.window)
-        magnitude = joint_magnitude(spectrum)  # [F, N]
-        masks = self._factorised(magnitude, self._judged(audio, spectrum))
+        masks = self._factorised(joint_magnitude(spectrum), self._judged(audio, spectrum))
+        # One stem at a time: the inverse needs several times the memory of what it returns.
+        estimates = (mask * spectrum for mask in masks)
         return torch.stack(
-            [
-                istft(mask * spectrum, hop_length=hop, window=self.window, length=audio.shape[-1])
-                for mask in masks
-            ]
+            [istft(x, hop_length=hop, window=self.window, length=samples) for x in estimates]
         )
 
     def _judged(self, audio: Tensor, spectrum: Tensor) -> Tensor:

@@ -14,13 +14,14 @@ Differences from the papers:
     the model returns the voice band and the rest.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from desmezcla.dsp.masks import band_mask
+from desmezcla.dsp.median import odd
 from desmezcla.dsp.panning import centre_similarity
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
@@ -39,8 +40,8 @@ class Config(ModelConfig):
         hop_length: Hop of the STFT, samples.
         similarity_frames: Frames over which channels are compared, odd.
         width: Standard deviation of the Gaussian window over 1 - similarity; the larger, the
-            further from the middle a source may be. 0.1 lets 1 dB of a source pass that is 3 dB
-            louder on one side, and 1/7 of one that is 6 dB louder.
+            further from the middle a source may be. With 0.1, 85 % of a source pass that is 3 dB
+            louder on one side, and 13 % of one that is 6 dB louder.
         low_hz: Lower edge of the voice band.
         high_hz: Upper edge of the voice band.
         segment_s: Seconds that the engine gives the model at once.
@@ -49,9 +50,9 @@ class Config(ModelConfig):
     stems: tuple[Literal["vocals"], Literal["accompaniment"]] = ("vocals", "accompaniment")
     n_fft: int = Field(4096, ge=4, multiple_of=2)
     hop_length: int = Field(1024, ge=1)
-    similarity_frames: int = Field(3, ge=1)
+    similarity_frames: Annotated[int, AfterValidator(odd)] = 5
     width: float = Field(0.1, gt=0)
-    low_hz: float = Field(120.0, ge=0)
+    low_hz: float = Field(200.0, ge=0)
     high_hz: float = Field(12000.0, gt=0)
     segment_s: float = Field(10.0, gt=0)
 

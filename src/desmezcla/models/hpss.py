@@ -11,15 +11,14 @@ Differences from the paper:
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from desmezcla.dsp.masks import binary_mask, ratio_mask
-from desmezcla.dsp.median import harmonic_percussive
+from desmezcla.dsp.median import harmonic_percussive, odd
 from desmezcla.dsp.panning import joint_magnitude
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
@@ -54,15 +53,15 @@ class Config(ModelConfig):
     stems: tuple[str, ...] = ("harmonic", "percussive")
     n_fft: int = Field(4096, ge=4, multiple_of=2)
     hop_length: int = Field(1024, ge=1)
-    harmonic_frames: int = Field(17, ge=1)
-    percussive_bins: int = Field(17, ge=1)
+    harmonic_frames: Annotated[int, AfterValidator(odd)] = 17
+    percussive_bins: Annotated[int, AfterValidator(odd)] = 17
     mask: Literal["soft", "binary"] = "soft"
     power: float = Field(2.0, gt=0)
     margin: float = Field(1.0, ge=1)
     segment_s: float = Field(20.0, gt=0)
 
     @model_validator(mode="after")
-    def _stems_fit_the_margin(self) -> Self:
+    def _stems_fit_the_margin(self) -> "Config":
         stems = ("harmonic", "percussive") + (("residual",) if self.margin > 1 else ())
         if self.stems != stems:
             raise ValueError(f"with margin={self.margin} stems must be {stems}")

@@ -1,0 +1,50 @@
+# make demo            separate a song that the project renders itself
+# make demo SONG=path  separate a song of yours
+# make test            run every test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# A path may hold spaces, quotes, parentheses and dollar signs. $(value) takes it as it was typed,
+# and the environment carries it to the shell, which never parses it.
+export DEMO_SONG := $(value SONG)
+unexport SONG
+MAKEOVERRIDES :=
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit("desmezcla needs Python 3.10 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@set -e; \
+	song="$$DEMO_SONG"; \
+	if [ -z "$$song" ]; then \
+	  song=demo/demo-song.wav; \
+	  mkdir -p demo; \
+	  $(BIN)/python scripts/render_demo.py "$$song"; \
+	fi; \
+	$(BIN)/desmezcla separate -o demo/separated -- "$$song"; \
+	echo "The stems are in demo/separated"
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
