@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ def magnitudes(*shape: int, seed: int = 0) -> Tensor:
 
 
 @given(
-    values=st.lists(st.floats(0, 1e30, width=32), min_size=1, max_size=5),
+    values=st.lists(st.floats(0, 2.0**100, width=32), min_size=1, max_size=5),
     power=st.floats(0.1, 10),
 )
 def test_ratio_masks_sum_to_one_at_any_level(values: list[float], power: float) -> None:
@@ -72,18 +74,14 @@ def test_a_complex_mask_is_bounded_and_keeps_its_phase() -> None:
 def test_a_band_has_half_its_gain_at_the_edges_and_ends_half_a_slope_beyond() -> None:
     hz = torch.tensor([0.0, 50.0, 70.0, 100.0, 145.0, 500.0, 1000.0, 1500.0])
     gain = band_mask(hz, low_hz=100, high_hz=1000, octaves=1)
-    torch.testing.assert_close(gain[[0, 1, 2, 3, 4, 5, 6, 7]][[0, 1, 2]], torch.zeros(3))
-    torch.testing.assert_close(gain[[3, 6]], torch.tensor([0.5, 0.5]))
-    torch.testing.assert_close(gain[[4, 5, 7]], torch.tensor([1.0, 1.0, 0.0]), atol=2e-3, rtol=0)
+    expected = torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 0.5, 0.0])
+    torch.testing.assert_close(gain, expected, atol=2e-3, rtol=0)
 
 
 def test_neighbouring_bands_add_up_to_everything() -> None:
     hz = torch.linspace(0, 22050, 1025)
     edges = [0.0, 200.0, 3000.0, float("inf")]
-    bands = [
-        band_mask(hz, low_hz=low, high_hz=high)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    bands = [band_mask(hz, low_hz=low, high_hz=high) for low, high in itertools.pairwise(edges)]
     torch.testing.assert_close(torch.stack(bands).sum(0), torch.ones_like(hz))
 
 
@@ -93,7 +91,7 @@ def test_values_out_of_range_are_refused() -> None:
         ratio_mask(x, dim=0, power=0)
     with pytest.raises(ParameterError, match="bound=-1 must be positive"):
         complex_ratio_mask(x, x, bound=-1)
-    with pytest.raises(ParameterError, match="low_hz=500 .* below high_hz=100"):
+    with pytest.raises(ParameterError, match=r"low_hz=500 .* below high_hz=100"):
         band_mask(x[0], low_hz=500, high_hz=100)
     with pytest.raises(ParameterError, match="octaves=0 must be positive"):
         band_mask(x[0], low_hz=1, high_hz=2, octaves=0)

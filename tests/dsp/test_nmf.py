@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import scipy.special
@@ -32,7 +34,7 @@ def test_no_update_increases_the_divergence(beta: float, rank: int, seed: int) -
     for iterations in range(12):
         w, h = nmf(v, rank, beta=beta, iterations=iterations, generator=seeded(seed))
         divergences.append(beta_divergence(v, w @ h, beta=beta))
-    assert all(b <= a * (1 + 1e-9) for a, b in zip(divergences[:-1], divergences[1:], strict=True))
+    assert all(b <= a * (1 + 1e-9) for a, b in itertools.pairwise(divergences))
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
@@ -97,9 +99,10 @@ def test_only_the_generator_decides_and_the_matrix_is_left_alone() -> None:
 
 
 def test_autocast_does_not_reach_the_updates() -> None:
-    expected = nmf(matrix(), 3, beta=1, iterations=5, generator=seeded())
+    v = matrix()
+    expected = nmf(v, 3, beta=1, iterations=5, generator=seeded())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = nmf(matrix(), 3, beta=1, iterations=5, generator=seeded())
+        found = nmf(v, 3, beta=1, iterations=5, generator=seeded())
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def test_neighbours_keep_their_distance_and_number() -> None:
     assert found.count.max() == 7
     for indices, count in zip(found.index.tolist(), found.count.tolist(), strict=True):
         others = sorted(indices[1:count])
-        assert all(b - a >= 12 for a, b in zip(others[:-1], others[1:], strict=True))
+        assert all(b - a >= 12 for a, b in itertools.pairwise(others))
 
 
 def test_the_level_of_a_frame_does_not_matter_and_silence_has_no_neighbours() -> None:

@@ -61,11 +61,11 @@ def test_windows_are_filtered_independently() -> None:
     torch.testing.assert_close(whole, torch.cat(parts, dim=-1))
 
 
-def test_blocks_of_bins_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_frames_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     mix = random_mix(2, 70, 30)
     masks = random_masks(4, mix)
     expected = wiener(mix, masks)
-    monkeypatch.setattr(module, "_BINS_AT_ONCE", 7)
+    monkeypatch.setattr(module, "_FRAMES_AT_ONCE", 7)
     torch.testing.assert_close(wiener(mix, masks), expected)
 
 

@@ -29,7 +29,7 @@ def test_windows_are_float32() -> None:
 
 
 def test_an_unknown_name_or_an_empty_window_is_refused() -> None:
-    with pytest.raises(ParameterError, match="window='han' is unknown.*sqrt-hann"):
+    with pytest.raises(ParameterError, match=r"window='han' is unknown.*sqrt-hann"):
         window("han", 8)
     with pytest.raises(ParameterError, match="n=0 samples"):
         window("hann", 0)

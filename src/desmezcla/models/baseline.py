@@ -2,14 +2,14 @@
 
 Every bin of the spectrogram is judged by three questions, and every stem by its answers:
 
-    smooth    Is it free of clicks, seen through a short window? (voices, least so drums)
-    moving    Does its pitch or level change, seen through a long window? (drums, voices)
-    centred   Is it in the middle of the stereo image? (voices, bass, drums)
+    smooth    Is it free of clicks, seen through a short window? Voices are, drums are not.
+    moving    Does it change, seen through a long window? Drums and voices do.
+    centred   Is it in the middle of the stereo image? Voices and bass are, drums often.
 
-The weight of a stem is its usual level at that frequency, times the answers raised to the stem's
-exponents; the masks are the shares of these weights. Then each stem's masked magnitude is
-replaced by a factorisation of low rank, which keeps the notes and hits that come back and drops
-what leaked in by chance, and the shares are taken once more.
+The weight of a stem is its usual level at that frequency times the answers, raised to the stem's
+exponents; the masks are the shares of these weights. Then a factorisation of low rank replaces
+each stem's masked magnitude: it keeps notes and hits that come back and drops what leaked in by
+chance. The shares are taken once more.
 
 References:
     Fitzgerald, "Harmonic/percussive separation using median filtering", DAFx 2010.
@@ -22,7 +22,7 @@ References:
 Differences from the papers:
     The combination is this project's own. The exponents and levels below are not from a paper
     either: they were fitted to songs rendered from single notes, drum hits and sung syllables,
-    and then rounded. No recording of music was used.
+    and then rounded by hand. No recording of music was used.
 """
 
 import math
@@ -50,8 +50,7 @@ _EXPONENTS = (
     (0.0, 0.0, 5.0),
     (1.0, 0.0, 0.0),
 )
-# Usual level of each stem at octaves of 40 Hz, relative to the loudest stem there, where all
-# answers are yes.
+# Usual level of each stem at octaves of 40 Hz, relative to the loudest, if all answers are yes.
 _LOWEST_HZ = 40.0
 _LEVELS_DB = (
     (-30.0, -21.0, -15.0, 0.0, 0.0, 0.0, 0.0, -9.0, -21.0),
@@ -61,8 +60,8 @@ _LEVELS_DB = (
 )
 # An answer counts as at least this, so that one no does not rule a stem out.
 _DOUBT = 0.1
-# The panning says little where less than this part of the energy is in the side channel, or where
-# one channel has less than this part of the other's energy: then the third question is dropped.
+# The third question is dropped by and by where less than this part of the energy is in the side
+# channel, or where one channel has less than this part of the other's: panning says little there.
 _LEAST_SIDE = 0.005
 _LEAST_BALANCE = 0.1
 
@@ -131,8 +130,7 @@ class Baseline(SeparationModel[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        # A bin's answers depend on half a median of long frames, each half a window wide; what
-        # the factorisation learns from the segment has no such bound.
+        # What the answers depend on; what the factorisation learns has no such bound.
         long_context = config.n_fft + config.long_frames // 2 * config.hop_length
         segment = max(config.hop_length, round(config.segment_s * config.sample_rate))
         self.spec = ModelSpec(

@@ -120,7 +120,8 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         config = self.config
         spectrum = stft(mix, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
         magnitude = spectrum.abs()  # [B, C, F, N]
-        masks = torch.stack([network(magnitude) for network in self.networks.values()], dim=1)
+        # Frame after frame, as the networks and the filter have it: .mT swaps the last two axes.
+        masks = torch.stack([network(magnitude).mT for network in self.networks.values()], dim=1).mT
         if config.residual:
             masks = torch.cat([masks, 1 - masks.sum(dim=1, keepdim=True)], dim=1)
         # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
