@@ -19,9 +19,10 @@ Differences from the papers:
     covariance is left out, because that is more robust for music.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ _FRAMES_AT_ONCE = 8
 
 # √eps is meant for a mixture scaled to at most this magnitude.
 _LARGEST_MAGNITUDE = 10.0
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 def wiener(
@@ -85,50 +89,63 @@ def wiener(
     frames = mix.shape[1]
     length = window_frames or frames
     refined = torch.empty(masks.shape, dtype=mix.dtype, device=mix.device)
-
-    def refine(start: int) -> None:
+    for start in range(0, frames, length):
         window = slice(start, start + length)
-        for first, stems in _refined(mix[:, window], masks[:, :, window], iterations, eps):
-            for channel, stem in enumerate(stems):
-                refined[:, channel, start + first : start + first + stem.shape[1]] = stem
-
-    _on_all_cores(refine, range(0, frames, length), mix.device)
+        _refine(mix[:, window], masks[:, :, window], refined[:, :, window], iterations, eps)
     return refined.mT
 
 
-def _refined(
-    x: Tensor, masks: Tensor, iterations: int, eps: float
-) -> Iterator[tuple[int, list[Tensor]]]:
-    """Do all iterations on one window; yield the result a few frames at a time, and where they are.
+def _refine(x: Tensor, masks: Tensor, refined: Tensor, iterations: int, eps: float) -> None:
+    """Do all iterations on one window.
 
     Shape:
-        x: `[C, N, F]`; masks: `[S, C, N, F]`; yields for each channel `[S, n, F]`.
+        x: `[C, N, F]`; masks: `[S, C, N, F]`; refined: `[S, C, N, F]`, which is filled.
     """
     gain = _gain_stereo if x.shape[0] == 2 else _gain
-    firsts = range(0, x.shape[1], _FRAMES_AT_ONCE)
-    mixes = [x[:, first : first + _FRAMES_AT_ONCE] for first in firsts]
-    moments, peaks = [], []
-    for first, mix in zip(firsts, mixes, strict=True):
-        products = _products(mix)
-        peaks += [products[c, c].real.amax() for c in range(x.shape[0])]
-        moments.append(_moments_of_masks(products, masks[:, :, first : first + _FRAMES_AT_ONCE]))
+    parts = [slice(i, i + _FRAMES_AT_ONCE) for i in range(0, x.shape[1], _FRAMES_AT_ONCE)]
+
+    def first_moments(part: slice) -> Moments:
+        return _moments_of_masks(_products(x[:, part]), masks[:, :, part])
+
+    moments = _on_all_cores(first_moments, parts, x)
     # Scaling the noise is the same as scaling the mixture down, and up again at the end.
-    scale = (torch.stack(peaks).amax().double() / _LARGEST_MAGNITUDE**2).clamp(min=1.0)
-    noise = scale * eps**0.5
+    loudest = torch.stack([m.loudest for m in moments]).amax().double()
+    scale = (loudest / _LARGEST_MAGNITUDE**2).clamp(min=1.0)
+
+    def gained(index: int) -> list[Tensor]:
+        return gain(x[:, parts[index]], moments[index].power, spatial, scale * eps**0.5)
+
+    def next_moments(index: int) -> Moments:
+        return _moments(torch.stack(gained(index), dim=1))
+
+    def store(index: int) -> None:
+        for channel, stems in enumerate(gained(index)):
+            refined[:, channel, parts[index]] = stems
+
+    spatial = _spatial(moments, scale * eps)
     for _ in range(iterations - 1):
-        spatial = _spatial([sums for _, sums in moments], scale * eps)
-        moments = [
-            _moments(torch.stack(gain(mix, power, spatial, noise), dim=1))
-            for mix, (power, _) in zip(mixes, moments, strict=True)
-        ]
-    spatial = _spatial([sums for _, sums in moments], scale * eps)
-    for first, mix, (power, _) in zip(firsts, mixes, moments, strict=True):
-        yield first, gain(mix, power, spatial, noise)
+        moments = _on_all_cores(next_moments, range(len(parts)), x)
+        spatial = _spatial(moments, scale * eps)
+    _on_all_cores(store, range(len(parts)), x)
 
 
-def _spatial(sums: list[Tensor], eps: Tensor) -> Tensor:
-    """Return the spatial covariances R. Shape: sums `[C, C, S, F]` each; returns the same."""
-    total = torch.stack(sums).sum(dim=0)
+class Moments(NamedTuple):
+    """What an iteration needs to know of the stems in some frames.
+
+    Attributes:
+        power: v, `[S, N, F]`.
+        sums: Sum over the frames of y yᴴ, in double precision, `[C, C, S, F]`.
+        loudest: Largest power of a channel of the mixture.
+    """
+
+    power: Tensor
+    sums: Tensor
+    loudest: Tensor
+
+
+def _spatial(moments: list[Moments], eps: Tensor) -> Tensor:
+    """Return the spatial covariances R. Shape: `[C, C, S, F]`."""
+    total = torch.stack([m.sums for m in moments]).sum(dim=0)
     # The sum of the powers is the mean of the diagonal.
     weight = torch.stack([total[c, c].real for c in range(total.shape[0])]).mean(dim=0)
     return total / (weight + eps)
@@ -147,13 +164,11 @@ def _products(x: Tensor) -> dict[tuple[int, int], Tensor]:
     return {(a, b): (wide[a] * wide[b].conj()).to(x.dtype) for a, b in pairs}
 
 
-def _moments_of_masks(
-    products: dict[tuple[int, int], Tensor], masks: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return `_moments` of masks times the mixture, without making that product.
+def _moments_of_masks(products: dict[tuple[int, int], Tensor], masks: Tensor) -> Moments:
+    """Return the moments of masks times the mixture, without making that product.
 
     Shape:
-        products: those of the mixture; masks: `[S, C, N, F]`; returns as `_moments`.
+        products: those of the mixture; masks: `[S, C, N, F]`.
     """
     channels = range(masks.shape[1])
     power = torch.zeros((), dtype=masks.dtype, device=masks.device)
@@ -167,7 +182,11 @@ def _moments_of_masks(
         else:
             sums[a, b] = torch.complex(_sum_of_frames(real), _sum_of_frames(both * product.imag))
             sums[b, a] = sums[a, b].conj()
-    return power, torch.stack([torch.stack([sums[a, b] for b in channels]) for a in channels])
+    return Moments(
+        power,
+        torch.stack([torch.stack([sums[a, b] for b in channels]) for a in channels]),
+        torch.stack([products[c, c].real.amax() for c in channels]).amax(),
+    )
 
 
 def _sum_of_frames(x: Tensor) -> Tensor:
@@ -175,17 +194,16 @@ def _sum_of_frames(x: Tensor) -> Tensor:
     return x.sum(dim=-2, dtype=torch.float64)
 
 
-def _moments(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the power v of stems, and the sum over frames of their covariances y yᴴ.
-
-    The sum is in double precision; see `_gain_stereo`.
+def _moments(y: Tensor) -> Moments:
+    """Return the moments of stems; the loudness of the mixture is not asked for again.
 
     Shape:
-        y: `[S, C, N, F]`; returns `[S, N, F]` and `[C, C, S, F]`.
+        y: `[S, C, N, F]`.
     """
     power = (y.real.square() + y.imag.square()).mean(dim=1)
     wide = y.to(torch.complex128)
-    return power, torch.einsum("sanf,sbnf->absf", wide, wide.conj())
+    sums = torch.einsum("sanf,sbnf->absf", wide, wide.conj())
+    return Moments(power, sums, power.new_zeros(()))
 
 
 def _gain(x: Tensor, power: Tensor, spatial: Tensor, noise: Tensor) -> list[Tensor]:
@@ -239,24 +257,21 @@ def _weighted_sum(power: Tensor, weights: Tensor) -> Tensor:
 
 
 def _on_all_cores(
-    function: Callable[[int], None], arguments: Iterable[int], device: torch.device
-) -> None:
-    """Call a function for each of the arguments.
+    function: Callable[[Argument], Result], arguments: Sequence[Argument], x: Tensor
+) -> list[Result]:
+    """Call a function for each of the arguments, and return the results in order.
 
-    On the CPU the passes over a few frames are too short to be shared, so that each core takes
-    windows of its own. Gradients need the calls in order, in one thread.
+    On the CPU the passes over a few frames are too short to be shared by cores, so that each core
+    takes frames of its own. Gradients need the calls in order, in one thread.
     """
-    arguments = list(arguments)
     threads = min(torch.get_num_threads(), len(arguments))
-    if threads == 1 or device.type != "cpu" or torch.is_grad_enabled():
-        for each in arguments:
-            function(each)
-        return
+    if threads == 1 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return [function(each) for each in arguments]
     inference = torch.is_inference_mode_enabled()  # a thread starts without its parent's modes
 
-    def call(each: int) -> None:
+    def call(each: Argument) -> Result:
         with torch.inference_mode(inference), torch.no_grad():
-            function(each)
+            return function(each)
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(call, arguments))
+        return list(pool.map(call, arguments))

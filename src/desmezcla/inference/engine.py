@@ -95,7 +95,7 @@ class Engine:
         if offset:
             silence = np.zeros((len(source.layout), offset), np.float32)
             mixture = itertools.chain([silence], mixture)
-        level = self._level(source) if self.spec.normalise == "track" else (0.0, 1.0)
+        level = self._level(source) if self.spec.normalise == "track" else None
         groups = channel_groups(source.layout, self.spec.channels)
         pieces = self._separated(chunks(mixture, self.plan), groups, level)
         stems = _without_start((x.numpy() for x in overlap_add(pieces, self.plan)), offset)
@@ -107,16 +107,20 @@ class Engine:
         )
 
     def _separated(
-        self, pieces: Iterable[Chunk], groups: list[Group], level: tuple[float, float]
+        self, pieces: Iterable[Chunk], groups: list[Group], level: tuple[float, float] | None
     ) -> Iterator[tuple[Chunk, Tensor]]:
         """Run the model on chunks; each group of channels of each chunk is one item of a batch."""
         channels = sum(map(len, groups))
-        mean, deviation = level
         # As many chunks at a time as fill a batch; what is left of a chunk waits for no other.
         at_once = max(1, self.options.batch_size // len(groups))
         for batch in _batched(pieces, at_once):
             items = [to_model(chunk.audio, groups, self.spec.channels) for chunk in batch]
-            stems = self._run((torch.cat(items) - mean) / deviation) * deviation + mean
+            mix = torch.cat(items)
+            if level is None:
+                stems = self._run(mix)
+            else:
+                mean, deviation = level
+                stems = self._run((mix - mean) / deviation) * deviation + mean
             for chunk, own in zip(batch, torch.split(stems, len(groups)), strict=True):
                 yield chunk, from_model(own, groups, channels)
 

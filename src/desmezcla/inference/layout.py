@@ -49,6 +49,8 @@ def from_model(stems: Tensor, groups: list[Group], channels: int) -> Tensor:
     Shape:
         stems: `[G, S, model_channels, n]`; returns `[S, channels, n]`.
     """
+    if groups == [tuple(range(channels))] and stems.shape[2] == channels:
+        return stems[0]  # all of them in one group, in order
     placed = stems.new_empty(stems.shape[1], channels, stems.shape[-1])
     for own, group in zip(stems, groups, strict=True):
         placed[:, list(group)] = own if own.shape[1] == len(group) else own.mean(1, keepdim=True)

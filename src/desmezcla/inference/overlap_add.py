@@ -22,17 +22,29 @@ def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iter
     total: Tensor | None = None
     weight = torch.zeros(0)
     for chunk, stems in pieces:
-        if total is None:
-            total = stems.new_zeros(*stems.shape[:-1], 0)
+        if chunk.first and chunk.last:
+            yield stems  # nothing overlaps
+            return
+        own = plan.weights(chunk)
         kept = chunk.start if chunk.first else chunk.start + plan.context_samples
-        if kept > start:
-            yield total[..., : kept - start] / weight[: kept - start]
-            total, weight, start = total[..., kept - start :], weight[kept - start :], kept
-        missing = chunk.start + stems.shape[-1] - start - weight.shape[-1]
-        total = torch.nn.functional.pad(total, (0, missing))
-        weight = torch.nn.functional.pad(weight, (0, missing))
-        own = plan.weights(chunk)[start - chunk.start :]
-        total += stems[..., start - chunk.start :] * own
-        weight += own
+        if total is None:
+            total, weight = stems * own, own
+            continue
+        yield _divided(total[..., : kept - start], weight[: kept - start])
+        total, weight, start = total[..., kept - start :], weight[kept - start :], kept
+        stems, own = stems[..., kept - chunk.start :], own[kept - chunk.start :]
+        shared = weight.shape[-1]
+        both = total + stems[..., :shared] * own[:shared]
+        total = torch.cat([both, stems[..., shared:] * own[shared:]], dim=-1)
+        weight = torch.cat([weight + own[:shared], own[shared:]])
     if total is not None:
-        yield total / weight
+        yield _divided(total, weight)
+
+
+def _divided(total: Tensor, weight: Tensor) -> Tensor:
+    """Divide by the weight up to where it stays 1. Shape: total `[S, C, n]`; weight `[n]`."""
+    uneven = torch.nonzero(weight != 1)
+    if len(uneven) == 0:
+        return total
+    end = int(uneven[-1]) + 1
+    return torch.cat([total[..., :end] / weight[:end], total[..., end:]], dim=-1)

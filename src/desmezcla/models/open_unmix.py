@@ -11,15 +11,15 @@ Differences from the paper:
     causal release sets `wiener_iterations=0`.
 """
 
-from abc import abstractmethod
-from typing import Any, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from desmezcla.dsp.stft import istft, stft
+from desmezcla.dsp.stft import Synthesis, stft
 from desmezcla.dsp.wiener import wiener
 from desmezcla.models.base import ModelConfig, SeparationModel
 from desmezcla.spec import ModelSpec
@@ -93,6 +93,34 @@ class Config(PipelineConfig):
         return min(self.bins, int(self.bandwidth_hz * self.n_fft / self.sample_rate) + 1)
 
 
+class MaskNetwork(nn.Module, ABC):
+    """From the magnitude spectrogram of the mixture to the mask of one stem, in two steps.
+
+    The first looks along time, and its result is small. The second makes each frame of the mask
+    from one frame of that.
+    """
+
+    @abstractmethod
+    def hidden(self, magnitude: Tensor) -> Tensor:
+        """Return what the network knows of each frame.
+
+        Shape:
+            magnitude: `[B, C, F, N]`; returns `[N, B, H]`.
+        """
+
+    @abstractmethod
+    def mask(self, hidden: Tensor) -> Tensor:
+        """Return the mask of some frames, 0 or more.
+
+        Shape:
+            hidden: `[n, B, H]`; returns `[B, C, F, n]`.
+        """
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """Return the mask. Shape: `[B, C, F, N]`, as the magnitude."""
+        return self.mask(self.hidden(magnitude))
+
+
 PipelineConfigT = TypeVar("PipelineConfigT", bound=PipelineConfig)
 
 
@@ -112,46 +140,67 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         self.networks = nn.ModuleDict({f"stem_{stem}": self.network() for stem in config.stems})
 
     @abstractmethod
-    def network(self) -> nn.Module:
-        """Return one stem's untrained network, from `[B, C, F, N]` magnitudes to masks."""
+    def network(self) -> "MaskNetwork":
+        """Return one stem's untrained network."""
 
     def separate(self, mix: Tensor) -> Tensor:
-        """Separate; see `SeparationModel.forward`."""
+        """Separate; see `SeparationModel.forward`.
+
+        What the networks know of the whole song is small; the masks and the spectrograms of the
+        stems are large, and are made for one window of the filter at a time.
+        """
         config = self.config
-        spectrum = stft(mix, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
-        magnitude = spectrum.abs()  # [B, C, F, N]
+        hop, window = config.hop_length, self.window
+        spectrum = stft(mix, n_fft=config.n_fft, hop_length=hop, window=window)  # [B, C, F, N]
+        magnitude = spectrum.abs()
+        hidden = [network.hidden(magnitude) for network in self._in_order()]
+        axes = (mix.shape[0], len(self.spec.stems), config.channels)
+        synthesis = Synthesis(axes, hop_length=hop, window=window, length=mix.shape[-1])
+        frames = spectrum.shape[-1]
+        at_once = config.wiener_window_frames or frames
+        for first in range(0, frames, at_once):
+            part = slice(first, first + at_once)
+            masks = self._masks([h[part] for h in hidden])
+            synthesis.add(self._filtered(spectrum[..., part], masks), first)
+        return synthesis.finish()
+
+    def _in_order(self) -> list[MaskNetwork]:
+        return [cast(MaskNetwork, network) for network in self.networks.values()]
+
+    def _masks(self, hidden: list[Tensor]) -> Tensor:
+        """Return the masks of some frames. Shape: hidden `[n, B, H]` each; `[B, S, C, F, n]`."""
+        networks = zip(self._in_order(), hidden, strict=True)
         # Frame after frame, as the networks and the filter have it: .mT swaps the last two axes.
-        masks = torch.stack([network(magnitude).mT for network in self.networks.values()], dim=1).mT
-        if config.residual:
+        masks = torch.stack([network.mask(h).mT for network, h in networks], dim=1).mT
+        if self.config.residual:
             masks = torch.cat([masks, 1 - masks.sum(dim=1, keepdim=True)], dim=1)
+        return masks.to(self.window.dtype)
+
+    def _filtered(self, spectrum: Tensor, masks: Tensor) -> Tensor:
+        """Return the stems' STFTs. Shape: `[B, C, F, n]`, `[B, S, C, F, n]`; as the masks."""
         # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
-        iterations = config.wiener_iterations if masks.shape[1] > 1 else 0
-        window_frames = config.wiener_window_frames
-        estimates = torch.stack(
-            [
-                wiener(x, m, iterations=iterations, window_frames=window_frames)
-                for x, m in zip(spectrum, masks, strict=True)
-            ]
-        )  # [B, S, C, F, N]
-        return istft(
-            estimates, hop_length=config.hop_length, window=self.window, length=mix.shape[-1]
-        )
+        iterations = self.config.wiener_iterations if masks.shape[1] > 1 else 0
+        items = zip(spectrum, masks, strict=True)
+        return torch.stack(
+            [wiener(x, m, iterations=iterations, window_frames=None).mT for x, m in items]
+        ).mT
 
 
 class OpenUnmix(SpectrogramPipeline[Config]):
     """The Open-Unmix separator: `[B, C, T] -> [B, S, C, T]`."""
 
-    def network(self) -> nn.Module:
+    def network(self) -> MaskNetwork:
         """Return one stem's untrained network."""
         return LstmMask(self.config)
 
 
-class LstmMask(nn.Module):
-    """From the magnitude spectrogram of the mixture to the mask of one stem."""
+class LstmMask(MaskNetwork):
+    """A dense layer, LSTM layers with a skip connection around them, and two dense layers."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         hidden, channels = config.hidden_size, config.channels
+        self.channels = channels
         self.input_bins = config.input_bins
         self.input_mean = nn.Parameter(torch.zeros(config.input_bins))
         self.input_scale = nn.Parameter(torch.ones(config.input_bins))
@@ -171,20 +220,20 @@ class LstmMask(nn.Module):
         self.output_scale = nn.Parameter(torch.ones(config.bins))
         self.output_mean = nn.Parameter(torch.ones(config.bins))
 
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """Return the mask, 0 or more.
-
-        Shape:
-            magnitude: `[B, C, F, N]`; returns `[B, C, F, N]`.
-        """
-        batch, channels, bins, frames = magnitude.shape
+    def hidden(self, magnitude: Tensor) -> Tensor:
+        """Return the LSTM's input and output; see `MaskNetwork`."""
+        batch, _, _, frames = magnitude.shape
         x = magnitude[:, :, : self.input_bins].permute(3, 0, 1, 2)  # [N, B, C, F']
         x = (x + self.input_mean) * self.input_scale
         x = self.fc1(x.reshape(frames * batch, -1))  # [N·B, H]
         x = torch.tanh(self.bn1(x)).reshape(frames, batch, -1)
         recurrent, _ = self.lstm(x)
-        x = torch.cat([x, recurrent], dim=-1)  # [N, B, 2H]
-        x = F.relu(self.bn2(self.fc2(x.reshape(frames * batch, -1))))
-        x = self.bn3(self.fc3(x)).reshape(frames, batch, channels, bins)
+        return torch.cat([x, recurrent], dim=-1)  # [N, B, 2H]
+
+    def mask(self, hidden: Tensor) -> Tensor:
+        """Return the mask; see `MaskNetwork`."""
+        frames, batch, _ = hidden.shape
+        x = F.relu(self.bn2(self.fc2(hidden.reshape(frames * batch, -1))))
+        x = self.bn3(self.fc3(x)).reshape(frames, batch, self.channels, -1)  # [n, B, C, F]
         x = torch.addcmul(self.output_mean, x, self.output_scale)
         return x.relu_().permute(1, 2, 3, 0)

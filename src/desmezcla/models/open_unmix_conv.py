@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from desmezcla.models.open_unmix import PipelineConfig, SpectrogramPipeline
+from desmezcla.models.open_unmix import MaskNetwork, PipelineConfig, SpectrogramPipeline
 
 TINY: dict[str, Any] = {
     "n_fft": 128,
@@ -50,13 +50,13 @@ class Config(PipelineConfig):
 class OpenUnmixConv(SpectrogramPipeline[Config]):
     """The convolutional Open-Unmix separator: `[B, C, T] -> [B, S, C, T]`."""
 
-    def network(self) -> nn.Module:
+    def network(self) -> MaskNetwork:
         """Return one stem's untrained network."""
         return ConvMask(self.config)
 
 
-class ConvMask(nn.Module):
-    """From the magnitude spectrogram of the mixture to the mask of one stem."""
+class ConvMask(MaskNetwork):
+    """Vertical and horizontal convolutions, two dense layers, and the way back."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -76,17 +76,17 @@ class ConvMask(nn.Module):
         self.temporal_back = nn.ConvTranspose2d(temporal, spectral, (1, frames))
         self.spectral_back = nn.ConvTranspose2d(spectral, channels, (bins, 1))
 
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """Return the mask, 0 or more.
-
-        Shape:
-            magnitude: `[B, C, F, N]`; returns `[B, C, F, N]`.
-        """
+    def hidden(self, magnitude: Tensor) -> Tensor:
+        """Return the outputs that the last layer makes the mask from; see `MaskNetwork`."""
         frames = magnitude.shape[-1]
         x = F.pad(magnitude, (0, max(0, self.frames - frames)))  # a temporal filter must fit
         x = (x + self.input_mean[:, None]) * self.input_scale[:, None]
         x = F.relu(self.spectral(x))  # [B, spectral, 1, N]
         x = F.relu(self.temporal(x))  # [B, temporal, 1, N - frames + 1]
         x = self.latent(x.transpose(1, 3)).transpose(1, 3)
-        x = F.relu(self.temporal_back(x))  # [B, spectral, 1, N]
-        return F.relu(self.spectral_back(x))[..., :frames]
+        x = F.relu(self.temporal_back(x))[..., :frames]  # [B, spectral, 1, N]
+        return x[:, :, 0].permute(2, 0, 1)
+
+    def mask(self, hidden: Tensor) -> Tensor:
+        """Return the mask; see `MaskNetwork`."""
+        return F.relu(self.spectral_back(hidden.permute(1, 2, 0)[:, :, None]))
