@@ -31,7 +31,7 @@ from desmezcla.errors import ParameterError
 
 # Frames that are filtered together: of four stereo stems they then stay in a core's cache, and the
 # many passes over them cost a third of what passes over whole spectrograms cost.
-_FRAMES_AT_ONCE = 8
+_FRAMES_AT_ONCE = 16
 
 # √eps is meant for a mixture scaled to at most this magnitude.
 _LARGEST_MAGNITUDE = 10.0
@@ -134,7 +134,7 @@ class Moments(NamedTuple):
 
     Attributes:
         power: v, `[S, N, F]`.
-        sums: Sum over the frames of y yᴴ, in double precision, `[C, C, S, F]`.
+        sums: Sum over the frames of y yᴴ, as double precision, `[C, C, S, F]`.
         loudest: Largest power of a channel of the mixture.
     """
 
@@ -151,47 +151,44 @@ def _spatial(moments: list[Moments], eps: Tensor) -> Tensor:
     return total / (weight + eps)
 
 
-def _products(x: Tensor) -> dict[tuple[int, int], Tensor]:
+def _products(x: Tensor) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
     """Return x_a times the conjugate of x_b for all pairs of channels a ≤ b.
 
     Each is rounded once, so that channels that are equal have products that are equal.
 
     Shape:
-        x: `[C, N, F]`; returns `[N, F]` each.
+        x: `[C, N, F]`; returns real and imaginary parts, `[N, F]` each.
     """
     wide = x.to(torch.complex128)
     pairs = combinations_with_replacement(range(x.shape[0]), 2)
-    return {(a, b): (wide[a] * wide[b].conj()).to(x.dtype) for a, b in pairs}
+    products = {(a, b): wide[a] * wide[b].conj() for a, b in pairs}
+    kind = x.real.dtype
+    return {pair: (p.real.to(kind), p.imag.to(kind)) for pair, p in products.items()}
 
 
-def _moments_of_masks(products: dict[tuple[int, int], Tensor], masks: Tensor) -> Moments:
+def _moments_of_masks(
+    products: dict[tuple[int, int], tuple[Tensor, Tensor]], masks: Tensor
+) -> Moments:
     """Return the moments of masks times the mixture, without making that product.
 
     Shape:
         products: those of the mixture; masks: `[S, C, N, F]`.
     """
     channels = range(masks.shape[1])
-    power = torch.zeros((), dtype=masks.dtype, device=masks.device)
+    powers = [masks[:, c].square() * products[c, c][0] for c in channels]  # [S, N, F] each
     sums: dict[tuple[int, int], Tensor] = {}
-    for (a, b), product in products.items():
-        both = masks[:, a] * masks[:, b]  # [S, N, F]
-        real = both * product.real
-        if a == b:
-            power = power + real / len(channels)
-            sums[a, a] = _sum_of_frames(real).to(torch.complex128)
-        else:
-            sums[a, b] = torch.complex(_sum_of_frames(real), _sum_of_frames(both * product.imag))
-            sums[b, a] = sums[a, b].conj()
+    for (a, b), (real, imag) in products.items():
+        both = masks[:, a] * masks[:, b]
+        sums[a, b] = torch.complex(
+            (powers[a] if a == b else both * real).sum(dim=-2).double(),
+            (both * imag).sum(dim=-2).double(),
+        )
+        sums[b, a] = sums[a, b].conj()
     return Moments(
-        power,
+        sum(powers[1:], powers[0]) / len(channels),
         torch.stack([torch.stack([sums[a, b] for b in channels]) for a in channels]),
-        torch.stack([products[c, c].real.amax() for c in channels]).amax(),
+        torch.stack([products[c, c][0].amax() for c in channels]).amax(),
     )
-
-
-def _sum_of_frames(x: Tensor) -> Tensor:
-    """Sum in double precision. Shape: `[S, N, F]`; returns `[S, F]`."""
-    return x.sum(dim=-2, dtype=torch.float64)
 
 
 def _moments(y: Tensor) -> Moments:
@@ -252,7 +249,7 @@ def _weighted_sum(power: Tensor, weights: Tensor) -> Tensor:
     """Return Σ_s power_s weights_s. Shape: power `[S, N, F]`; weights `[S, F]`; `[N, F]`."""
     total = power[0] * weights[0]
     for p, w in zip(power[1:], weights[1:], strict=True):
-        total = torch.addcmul(total, p, w)
+        total.addcmul_(p, w)
     return total
 
 
