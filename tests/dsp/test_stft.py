@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.errors import ParameterError
 
 
-@settings(deadline=None)
 @given(
     length=st.integers(1, 700),
     n_fft=st.sampled_from([4, 16, 64, 256]),
