@@ -1,8 +1,6 @@
 """`desmezcla models`: list, show, fetch, import and check releases."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,9 +88,10 @@ def download(
     name = aliases().get(name, name)
     release = installed_release(name)
     if release is None or (force and name in catalog()):
+        from desmezcla.cli.report import download_bar
         from desmezcla.releases.fetch import fetch_release
 
-        with _progress(name) as progress:
+        with download_bar(name) as progress:
             release = fetch_release(
                 catalog_entry(name),
                 mirror=mirror,
@@ -184,19 +183,3 @@ def _console() -> Any:
     plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
     console = Console(**plain)
     return console if console.is_terminal else Console(**plain, width=max(console.width, 160))
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar on standard error, where programs that read the output do not see it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=None)
-
-        def update(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield update
