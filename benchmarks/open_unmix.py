@@ -134,6 +134,7 @@ def main() -> None:
         variants = {
             "track": ("track", "float32", "1"),
             "track, buffers given back": ("track", "float32", "0"),
+            "track, bfloat16": ("track", "bfloat16", "1"),
             "default segments": ("default", "float32", "1"),
             "default segments, bfloat16": ("default", "bfloat16", "1"),
         }

@@ -123,6 +123,8 @@ class Engine:
                 stems = self._run((mix - mean) / deviation) * deviation + mean
             for chunk, own in zip(batch, torch.split(stems, len(groups)), strict=True):
                 yield chunk, from_model(own, groups, channels)
+            # They must not lie beside what the model needs for the next chunks.
+            del items, mix, stems, own
 
     def _run(self, mix: Tensor) -> Tensor:
         """Run the model, `batch_size` items at a time.

@@ -39,7 +39,7 @@ class Separator:
             pass without.
         seed: Of the random delays.
         precision: "float32", "bfloat16" (faster where the processor has it; see
-            docs/precision.md for the agreement), or "auto", which is float32.
+            docs/performance.md for the agreement), or "auto", which is float32.
         batch_size: Segments that the model is given together; the result is the same.
 
     Errors:

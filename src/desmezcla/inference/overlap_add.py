@@ -7,6 +7,8 @@ from torch import Tensor
 
 from desmezcla.inference.chunks import Chunk, ChunkPlan
 
+_BLOCK_SAMPLES = 1 << 16
+
 
 def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iterator[Tensor]:
     """Discard the context of the segments, cross-fade what is left, and give it out in order.
@@ -22,29 +24,35 @@ def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iter
     total: Tensor | None = None
     weight = torch.zeros(0)
     for chunk, stems in pieces:
-        if chunk.first and chunk.last:
-            yield stems  # nothing overlaps
-            return
         own = plan.weights(chunk)
-        kept = chunk.start if chunk.first else chunk.start + plan.context_samples
         if total is None:
-            total, weight = stems * own, own
-            continue
-        yield _divided(total[..., : kept - start], weight[: kept - start])
-        total, weight, start = total[..., kept - start :], weight[kept - start :], kept
-        stems, own = stems[..., kept - chunk.start :], own[kept - chunk.start :]
-        shared = weight.shape[-1]
-        both = total + stems[..., :shared] * own[:shared]
-        total = torch.cat([both, stems[..., shared:] * own[shared:]], dim=-1)
-        weight = torch.cat([weight + own[:shared], own[shared:]])
+            # A stream in one piece needs no weights.
+            total, weight = (stems, torch.ones_like(own)) if chunk.last else (stems * own, own)
+        else:
+            kept = chunk.start + plan.context_samples
+            done, total = total[..., : kept - start], total[..., kept - start :].clone()
+            yield from _blocks(done, weight[: kept - start])
+            del done
+            weight, start = weight[kept - start :], kept
+            added = stems[..., kept - chunk.start :] * own[kept - chunk.start :]
+            shared = weight.shape[-1]
+            added[..., :shared] += total
+            total, own = added, own[kept - chunk.start :].clone()
+            own[:shared] += weight
+            weight = own
+            del added
+        # What is not needed any more must not lie beside what the model needs next.
+        del stems
     if total is not None:
-        yield _divided(total, weight)
+        yield from _blocks(total, weight)
 
 
-def _divided(total: Tensor, weight: Tensor) -> Tensor:
-    """Divide by the weight up to where it stays 1. Shape: total `[S, C, n]`; weight `[n]`."""
-    uneven = torch.nonzero(weight != 1)
-    if len(uneven) == 0:
-        return total
-    end = int(uneven[-1]) + 1
-    return torch.cat([total[..., :end] / weight[:end], total[..., end:]], dim=-1)
+def _blocks(total: Tensor, weight: Tensor) -> Iterator[Tensor]:
+    """Divide by the weight, and give out in short blocks that do not keep the whole alive.
+
+    Shape:
+        total: `[S, C, n]`; weight: `[n]`; yields `[S, C, m]`.
+    """
+    for start in range(0, weight.shape[0], _BLOCK_SAMPLES):
+        part = slice(start, start + _BLOCK_SAMPLES)
+        yield total[..., part] / weight[part]
