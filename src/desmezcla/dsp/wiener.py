@@ -21,6 +21,7 @@ Differences from the papers:
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple, TypeVar
 
@@ -31,7 +32,7 @@ from desmezcla.errors import ParameterError
 
 # Frames that are filtered together: of four stereo stems they then stay in a core's cache, and the
 # many passes over them cost a third of what passes over whole spectrograms cost.
-_FRAMES_AT_ONCE = 16
+_FRAMES_AT_ONCE = 32
 
 # √eps is meant for a mixture scaled to at most this magnitude.
 _LARGEST_MAGNITUDE = 10.0
@@ -270,5 +271,10 @@ def _on_all_cores(
         with torch.inference_mode(inference), torch.no_grad():
             return function(each)
 
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(call, arguments))
+    return list(_pool(threads).map(call, arguments))
+
+
+@lru_cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that compute on one core each; they are kept, since starting them is slow."""
+    return ThreadPoolExecutor(threads, "wiener", torch.set_num_threads, (1,))
