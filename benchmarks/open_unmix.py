@@ -28,11 +28,11 @@ RATE = 44100
 # Runs in the peer's process. Of torchaudio, which the package imports, nothing here is called.
 PEER = """
 import sys, time, types
+start = time.perf_counter()
 sys.modules["torchaudio"] = types.ModuleType("torchaudio")
 import soundfile, torch
 from openunmix import utils
 folder, song, out = sys.argv[1:]
-start = time.perf_counter()
 targets = ["vocals", "drums", "bass", "other"]
 separator = utils.load_separator(folder, targets=targets, niter=1)
 separator.freeze()

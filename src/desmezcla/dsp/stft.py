@@ -92,7 +92,7 @@ class Synthesis:
             spectrum: `[*, F, n]` complex.
         """
         frames = torch.fft.irfft(spectrum.mT, n=self._window.shape[0], dim=-1)  # [*, n, n_fft]
-        self._add(self._signal, frames * self._window, first)
+        self._add(self._signal, frames.mul_(self._window), first)
 
     def finish(self) -> Tensor:
         """Return the signal. Shape: `[*, length]`."""

@@ -124,12 +124,12 @@ def chunks(blocks: Iterable[Block], plan: ChunkPlan) -> Iterator[Chunk]:
         while plan.segment_samples and end - plan.segment_samples >= start + plan.grid_samples:
             # The last segment may start one step of the grid after this one: keep all from here.
             pending, base = [np.concatenate(pending, axis=-1)[:, start - base :]], start
-            audio = torch.from_numpy(pending[0][:, : plan.segment_samples].copy())
+            audio = torch.from_numpy(pending[0][:, : plan.segment_samples])
             yield Chunk(start, audio, first=start == 0, last=False)
             start += plan.hop_samples
     if end == 0:
         return
     start = max(0, end - plan.segment_samples) if plan.segment_samples else 0
     start -= start % plan.grid_samples
-    audio = torch.from_numpy(np.concatenate(pending, axis=-1)[:, start - base :].copy())
+    audio = torch.from_numpy(np.concatenate(pending, axis=-1)[:, start - base :])
     yield Chunk(start, audio, first=start == 0, last=True)

@@ -115,7 +115,7 @@ class Engine:
         at_once = max(1, self.options.batch_size // len(groups))
         for batch in _batched(pieces, at_once):
             items = [to_model(chunk.audio, groups, self.spec.channels) for chunk in batch]
-            mix = torch.cat(items)
+            mix = items[0] if len(items) == 1 else torch.cat(items)
             if level is None:
                 stems = self._run(mix)
             else:

@@ -24,22 +24,23 @@ def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iter
     total: Tensor | None = None
     weight = torch.zeros(0)
     for chunk, stems in pieces:
+        if chunk.first and chunk.last:  # nothing overlaps
+            yield from torch.split(stems, _BLOCK_SAMPLES, dim=-1)
+            return
         own = plan.weights(chunk)
         if total is None:
-            # A stream in one piece needs no weights.
-            total, weight = (stems, torch.ones_like(own)) if chunk.last else (stems * own, own)
+            total, weight = stems * own, own
         else:
             kept = chunk.start + plan.context_samples
             done, total = total[..., : kept - start], total[..., kept - start :].clone()
             yield from _blocks(done, weight[: kept - start])
             del done
             weight, start = weight[kept - start :], kept
-            added = stems[..., kept - chunk.start :] * own[kept - chunk.start :]
-            shared = weight.shape[-1]
-            added[..., :shared] += total
-            total, own = added, own[kept - chunk.start :].clone()
-            own[:shared] += weight
-            weight = own
+            inner = slice(kept - chunk.start, None)
+            added, added_weight = stems[..., inner] * own[inner], own[inner].clone()
+            added[..., : weight.shape[0]] += total
+            added_weight[: weight.shape[0]] += weight
+            total, weight = added, added_weight
             del added
         # What is not needed any more must not lie beside what the model needs next.
         del stems

@@ -180,10 +180,12 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         """Return the stems' STFTs. Shape: `[B, C, F, n]`, `[B, S, C, F, n]`; as the masks."""
         # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
         iterations = self.config.wiener_iterations if masks.shape[1] > 1 else 0
-        items = zip(spectrum, masks, strict=True)
-        return torch.stack(
-            [wiener(x, m, iterations=iterations, window_frames=None).mT for x, m in items]
-        ).mT
+        stems = [
+            wiener(x, m, iterations=iterations, window_frames=None)
+            for x, m in zip(spectrum, masks, strict=True)
+        ]
+        # A batch of one is the rule, and needs no copy.
+        return stems[0][None] if len(stems) == 1 else torch.stack(stems)
 
 
 class OpenUnmix(SpectrogramPipeline[Config]):
