@@ -124,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", help="measure one variant, for example track")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -148,6 +149,8 @@ def main() -> None:
         results: dict[str, list[dict[str, float]]] = {}
         for _ in range(arguments.runs):
             for label, (segment, precision, keep) in variants.items():
+                if arguments.only not in (None, label):
+                    continue
                 out = {who: folder / who for who in ("peer", label)}
                 for path in out.values():
                     path.mkdir(exist_ok=True)
