@@ -75,8 +75,8 @@ def run_tasks(
         report(event)
 
     separator = Separator(job.model, **job.separator)
-    StemMix(separator.stems, job.output)  # refuses stems that the release does not make
-    accepted = list(_without_collisions(tasks, job, separator, count))
+    stems = StemMix(separator.stems, job.output).names  # refuses what the release does not make
+    accepted = list(_without_collisions(tasks, job, separator.name, stems, count))
     jobs = min(jobs, len(accepted))
     if jobs <= 1:
         for task in accepted:
@@ -123,7 +123,8 @@ def run_task(
 def _without_collisions(
     tasks: Iterable[Task | Refusal],
     job: Job,
-    separator: Separator,
+    model: str,
+    stems: tuple[str, ...],
     report: Callable[[Event], None],
 ) -> Iterator[Task]:
     """Pass on the tasks that can be done; of two with the same outputs, the first."""
@@ -133,8 +134,7 @@ def _without_collisions(
             report({"event": "error", "input": os.fspath(task.path), "message": task.reason})
             continue
         try:
-            stems = StemMix(separator.stems, job.output).names
-            paths = plan_paths(job.out, job.output, separator.name, task.track, task.path, stems)
+            paths = plan_paths(job.out, job.output, model, task.track, task.path, stems)
         except DesmezclaError as error:
             report({"event": "error", "input": os.fspath(task.path), "message": str(error)})
             continue

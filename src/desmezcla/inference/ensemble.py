@@ -60,6 +60,11 @@ class Ensemble:
             (share / total[:, None]).astype(np.float32) for share in shares
         ]
 
+    @property
+    def sample_rate(self) -> int:
+        """Rate that the first member works at, in Hz."""
+        return self.members[0].engine.spec.sample_rate
+
     def stream(self, source: Source, sample_rate: int | None = None) -> Iterator[Block]:
         """Separate a source, block by block; see `Engine.stream`.
 

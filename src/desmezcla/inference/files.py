@@ -154,7 +154,7 @@ def _target(ensemble: Ensemble, source: FileSource, options: OutputOptions) -> O
     if wanted == "source":
         rate = source.sample_rate
     elif wanted == "model":
-        rate = ensemble.members[0].engine.spec.sample_rate
+        rate = ensemble.sample_rate
     else:
         rate = wanted
     possible = writable_rate(options.format, rate)

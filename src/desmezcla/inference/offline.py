@@ -89,7 +89,7 @@ class Separator:
     @property
     def sample_rate(self) -> int:
         """Rate that the model works at, in Hz; audio of any other is resampled there and back."""
-        return self._ensemble.members[0].engine.spec.sample_rate
+        return self._ensemble.sample_rate
 
     def separate(self, audio: Audio, sample_rate: int) -> dict[str, Audio]:
         """Separate audio in memory.

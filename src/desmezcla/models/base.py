@@ -25,6 +25,36 @@ class ModelConfig(BaseModel):
     channels: int = 2
 
 
+def spectrogram_spec(
+    config: ModelConfig,
+    *,
+    segment_s: float,
+    hop_length: int,
+    context_samples: int,
+    grid_samples: int,
+    stems: tuple[str, ...] | None = None,
+) -> ModelSpec:
+    """Return the specification of a model that works on frames.
+
+    Args:
+        config: Says stems, rate and channels.
+        segment_s: Seconds that the model is given at once; one hop at least.
+        hop_length: Samples from one frame to the next.
+        context_samples: Samples at each edge that may be discarded, as far as a segment has them.
+        grid_samples: Segments start on multiples of this.
+        stems: Stems that the model gives out; None for those of the configuration.
+    """
+    segment_samples = max(hop_length, round(segment_s * config.sample_rate))
+    return ModelSpec(
+        stems=stems or config.stems,
+        sample_rate=config.sample_rate,
+        channels=config.channels,
+        segment_samples=segment_samples,
+        context_samples=min(context_samples, segment_samples - 1),
+        hop_samples=grid_samples,
+    )
+
+
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 

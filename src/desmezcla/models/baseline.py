@@ -39,8 +39,7 @@ from desmezcla.dsp.nmf import nmf
 from desmezcla.dsp.panning import centre_similarity, joint_magnitude
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
-from desmezcla.models.base import ModelConfig, SeparationModel
-from desmezcla.spec import ModelSpec
+from desmezcla.models.base import ModelConfig, SeparationModel, spectrogram_spec
 
 # Exponents of the answers, one row per stem: vocals, drums, bass, other.
 _EXPONENTS = (
@@ -132,14 +131,12 @@ class Baseline(SeparationModel[Config]):
         super().__init__(config)
         # What the answers depend on; what the factorisation learns has no such bound.
         long_context = config.n_fft + config.long_frames // 2 * config.hop_length
-        segment = max(config.hop_length, round(config.segment_s * config.sample_rate))
-        self.spec = ModelSpec(
-            stems=config.stems,
-            sample_rate=config.sample_rate,
-            channels=config.channels,
-            segment_samples=segment,
-            context_samples=min(config.resolution * long_context, segment - 1),
-            hop_samples=config.resolution * config.hop_length,
+        self.spec = spectrogram_spec(
+            config,
+            segment_s=config.segment_s,
+            hop_length=config.hop_length,
+            context_samples=config.resolution * long_context,
+            grid_samples=config.resolution * config.hop_length,
         )
         frequencies_hz = torch.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
         for name, buffer in (

@@ -25,8 +25,7 @@ from desmezcla.dsp.median import odd
 from desmezcla.dsp.panning import centre_similarity
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
-from desmezcla.models.base import ModelConfig, SeparationModel
-from desmezcla.spec import ModelSpec
+from desmezcla.models.base import ModelConfig, SeparationModel, spectrogram_spec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "segment_s": 0.05}
 
@@ -66,14 +65,12 @@ class Center(SeparationModel[Config]):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         context = config.n_fft + config.similarity_frames // 2 * config.hop_length
-        segment = max(config.hop_length, round(config.segment_s * config.sample_rate))
-        self.spec = ModelSpec(
-            stems=config.stems,
-            sample_rate=config.sample_rate,
-            channels=config.channels,
-            segment_samples=segment,
-            context_samples=min(context, segment - 1),
-            hop_samples=config.hop_length,
+        self.spec = spectrogram_spec(
+            config,
+            segment_s=config.segment_s,
+            hop_length=config.hop_length,
+            context_samples=context,
+            grid_samples=config.hop_length,
         )
         self.register_buffer("window", window("hann", config.n_fft), persistent=False)
         frequencies_hz = torch.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.stft import Synthesis, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import ModelConfig, SeparationModel
+from desmezcla.models.base import ModelConfig, SeparationModel, spectrogram_spec
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
@@ -58,17 +58,16 @@ class PipelineConfig(ModelConfig):
 
     def model_spec(self) -> ModelSpec:
         """Return the specification of a model with this configuration."""
-        segment_samples = max(self.hop_length, round(self.segment_s * self.sample_rate))
         # Segments that start where a window of the filter starts have the same windows as the
         # whole track has, and so nearly the same filters.
         grid_frames = self.wiener_window_frames or 1 if self.wiener_iterations else 1
-        return ModelSpec(
-            stems=(*self.stems, "residual") if self.residual else self.stems,
-            sample_rate=self.sample_rate,
-            channels=self.channels,
-            segment_samples=segment_samples,
-            context_samples=min(round(self.context_s * self.sample_rate), segment_samples - 1),
-            hop_samples=self.hop_length * grid_frames,
+        return spectrogram_spec(
+            self,
+            segment_s=self.segment_s,
+            hop_length=self.hop_length,
+            context_samples=round(self.context_s * self.sample_rate),
+            grid_samples=self.hop_length * grid_frames,
+            stems=(*self.stems, "residual") if self.residual else None,
         )
 
 

@@ -20,8 +20,7 @@ from desmezcla.dsp.panning import joint_magnitude
 from desmezcla.dsp.repetition import repeating_background, similar_frames
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
-from desmezcla.models.base import ModelConfig, SeparationModel
-from desmezcla.spec import ModelSpec
+from desmezcla.models.base import ModelConfig, SeparationModel, spectrogram_spec
 
 TINY: dict[str, Any] = {
     "n_fft": 128,
@@ -63,14 +62,12 @@ class Repet(SeparationModel[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        segment = max(config.hop_length, round(config.segment_s * config.sample_rate))
-        self.spec = ModelSpec(
-            stems=config.stems,
-            sample_rate=config.sample_rate,
-            channels=config.channels,
-            segment_samples=segment,
-            context_samples=min(config.n_fft, segment - 1),
-            hop_samples=config.hop_length,
+        self.spec = spectrogram_spec(
+            config,
+            segment_s=config.segment_s,
+            hop_length=config.hop_length,
+            context_samples=config.n_fft,
+            grid_samples=config.hop_length,
         )
         self.register_buffer("window", window("hamming", config.n_fft), persistent=False)
 
