@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from desmezcla.datasets.render.song import render_song
+from desmezcla.datasets.demo.song import render_song
 
 RATE = 44100
 LIMIT = 1.1

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from desmezcla.datasets.render.song import render_song
+from desmezcla.datasets.demo.song import render_song
 
 TARGETS = ("vocals", "drums", "bass", "other")
 RATE = 44100

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desmezcla.audio.writer import AudioWriter
-from desmezcla.datasets.render import render_song
+from desmezcla.datasets.demo import render_song
 
 SAMPLE_RATE = 44100
 

@@ -23,7 +23,7 @@ import typer
 
 from desmezcla.audio.formats import FORMATS
 from desmezcla.cli import app
-from desmezcla.datasets.render import render_song
+from desmezcla.datasets.demo import render_song
 from desmezcla.releases.catalog import catalog
 
 ROOT = Path(__file__).parents[1]

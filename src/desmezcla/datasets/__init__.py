@@ -1,1 +1,1 @@
-"""Songs to train on, to test with and to show: for now, those that the package renders itself."""
+"""Songs to train on, to test with and to show: from folders, and rendered by the package itself."""

@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from desmezcla.errors import ParameterError
-from desmezcla.models.base import ModelConfig, SeparationModel
+from desmezcla.models.base import ModelConfig, SeparationModel, SpectralModel
 
 __all__ = [
     "ModelConfig",
     "SeparationModel",
+    "SpectralModel",
     "build_model",
     "config_class",
     "list_models",

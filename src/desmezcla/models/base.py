@@ -79,6 +79,16 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
             mix: `[B, C, T]`; returns `[B, S, C, T]`.
         """
 
+    def waveforms(self, mix: Tensor) -> Tensor:
+        """Return what a loss on waveforms compares with the true stems; it has gradients.
+
+        This is `separate`, but for models whose last step is no part of what is trained.
+
+        Shape:
+            mix: `[B, C, T]`; returns `[B, S, C, T]`.
+        """
+        return self.separate(mix)
+
     def forward(self, mix: Tensor) -> Tensor:
         """Separate a mixture into stems.
 
@@ -96,3 +106,25 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
         if not torch.is_floating_point(mix):
             raise ParameterError(f"mix has type {mix.dtype}; convert it to float32 in [-1, 1]")
         return self.separate(mix)
+
+
+class SpectralModel(SeparationModel[ConfigT]):
+    """A model that estimates spectra, and can be trained on them."""
+
+    @abstractmethod
+    def transform(self, audio: Tensor) -> Tensor:
+        """Return the complex spectrogram in which the model works.
+
+        Shape:
+            audio: `[..., T]`; returns `[..., F, N]`.
+        """
+
+    @abstractmethod
+    def spectra(self, mix: Tensor) -> Tensor:
+        """Return the complex spectrograms of the stems as the network estimates them.
+
+        No filter that comes after the network in `separate` has been applied.
+
+        Shape:
+            mix: `[B, C, T]`; returns `[B, S, C, F, N]`.
+        """

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from desmezcla.dsp.stft import Synthesis, stft
+from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import ModelConfig, SeparationModel, spectrogram_spec
+from desmezcla.models.base import ModelConfig, SpectralModel, spectrogram_spec
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
@@ -123,7 +123,7 @@ class MaskNetwork(nn.Module, ABC):
 PipelineConfigT = TypeVar("PipelineConfigT", bound=PipelineConfig)
 
 
-class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
+class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
     """STFT, one network per stem that makes a mask from the magnitude, Wiener filter, iSTFT.
 
     A subclass says by `network` what makes the mask.
@@ -142,6 +142,23 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
     def network(self) -> "MaskNetwork":
         """Return one stem's untrained network."""
 
+    def transform(self, audio: Tensor) -> Tensor:
+        """Return the STFT; see `SpectralModel`."""
+        config = self.config
+        return stft(audio, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
+
+    def spectra(self, mix: Tensor) -> Tensor:
+        """Return the masked STFT of the mixture; see `SpectralModel`."""
+        spectrum = self.transform(mix)  # [B, C, F, N]
+        magnitude = spectrum.abs()
+        masks = self._masks([network.hidden(magnitude) for network in self._in_order()])
+        return masks * spectrum[:, None]
+
+    def waveforms(self, mix: Tensor) -> Tensor:
+        """Return the masked mixture without the Wiener filter; see `SeparationModel`."""
+        hop, length = self.config.hop_length, mix.shape[-1]
+        return istft(self.spectra(mix), hop_length=hop, window=self.window, length=length)
+
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`.
 
@@ -150,7 +167,7 @@ class SpectrogramPipeline(SeparationModel[PipelineConfigT]):
         """
         config = self.config
         hop, window = config.hop_length, self.window
-        spectrum = stft(mix, n_fft=config.n_fft, hop_length=hop, window=window)  # [B, C, F, N]
+        spectrum = self.transform(mix)  # [B, C, F, N]
         magnitude = spectrum.abs()
         hidden = [network.hidden(magnitude) for network in self._in_order()]
         axes = (mix.shape[0], len(self.spec.stems), config.channels)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from desmezcla.datasets.render.score import Hit, Note, Score
-from desmezcla.datasets.render.synth import (
+from desmezcla.datasets.demo.score import Hit, Note, Score
+from desmezcla.datasets.demo.synth import (
     HIGHEST,
     Signal,
     add_at,

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from desmezcla.datasets.render.instruments import play_bass, play_drums, play_keys
-from desmezcla.datasets.render.score import compose
-from desmezcla.datasets.render.singer import play_vocals
-from desmezcla.datasets.render.synth import Signal
+from desmezcla.datasets.demo.instruments import play_bass, play_drums, play_keys
+from desmezcla.datasets.demo.score import compose
+from desmezcla.datasets.demo.singer import play_vocals
+from desmezcla.datasets.demo.synth import Signal
 from desmezcla.errors import ParameterError
 
 STEMS = ("vocals", "drums", "bass", "other")

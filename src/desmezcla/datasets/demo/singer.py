@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from desmezcla.datasets.render.score import Score, Syllable
-from desmezcla.datasets.render.synth import (
+from desmezcla.datasets.demo.score import Score, Syllable
+from desmezcla.datasets.demo.synth import (
     CONTROL_S,
     HIGHEST,
     Signal,

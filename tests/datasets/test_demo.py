@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import signal
 
-from desmezcla.datasets.render import STEMS, render_song
+from desmezcla.datasets.demo import STEMS, render_song
 from desmezcla.errors import ParameterError
 
 Song = dict[str, NDArray[np.float32]]
