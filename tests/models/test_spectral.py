@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from desmezcla.models import SpectralModel, build_model, list_models, model_class
+from desmezcla.models import SpectralModel, build_model, config_class, list_models, model_class
 
 KEYS = [key for key in list_models() if issubclass(model_class(key), SpectralModel)]
 
@@ -33,6 +33,7 @@ def test_spectra_are_those_of_the_waveforms_and_have_gradients(key: str) -> None
 
 @pytest.mark.parametrize("key", KEYS)
 def test_waveforms_are_the_separation_without_a_filter(key: str) -> None:
-    model = tiny(key, wiener_iterations=0)
+    filtered = "wiener_iterations" in config_class(key).model_fields
+    model = tiny(key, **({"wiener_iterations": 0} if filtered else {}))
     mix = torch.randn(1, 2, 3000, generator=torch.Generator().manual_seed(0)) * 0.1
     torch.testing.assert_close(model.waveforms(mix), model(mix), rtol=1e-4, atol=1e-5)

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from desmezcla.cli.data import app as data_app
+from desmezcla.cli.diagnose import diagnose
 from desmezcla.cli.models import app as models_app
 from desmezcla.cli.separate import separate
+from desmezcla.cli.train import train
 from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.version import VERSION
 
@@ -19,7 +22,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(separate)
+app.command()(train)
+app.command()(diagnose)
 app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ Differences from the paper:
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -97,7 +98,14 @@ class MaskNetwork(nn.Module, ABC):
 
     The first looks along time, and its result is small. The second makes each frame of the mask
     from one frame of that.
+
+    Attributes:
+        input_mean: What is added to each bin of the magnitude, `[F']`.
+        input_scale: What it is multiplied by then, `[F']`.
     """
+
+    input_mean: nn.Parameter
+    input_scale: nn.Parameter
 
     @abstractmethod
     def hidden(self, magnitude: Tensor) -> Tensor:
@@ -179,6 +187,34 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
             masks = self._masks([h[part] for h in hidden])
             synthesis.add(self._filtered(spectrum[..., part], masks), first)
         return synthesis.finish()
+
+    def network_of(self, stem: str) -> nn.Module:
+        """Return the network of a stem; no other stem depends on it."""
+        return self.networks[f"stem_{stem}"]
+
+    @torch.no_grad()
+    def fit_statistics(self, mixtures: Iterable[Tensor]) -> None:
+        """Let all networks standardise each bin of the magnitude as it is in some mixtures.
+
+        As in the paper, the scale of a bin is the inverse of its deviation, which is taken to be
+        at least 1e-4 of the largest one.
+
+        Shape:
+            mixtures: `[B, C, T]` each.
+        """
+        frames, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for mix in mixtures:
+            magnitude = self.transform(mix).abs().mean(dim=1).double()  # [B, F, N]
+            frames += magnitude.shape[0] * magnitude.shape[2]
+            total = total + magnitude.sum(dim=(0, 2))
+            squares = squares + magnitude.square().sum(dim=(0, 2))
+        mean = total / frames
+        deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
+        scale = 1 / deviation.clamp(min=1e-4 * float(deviation.max()) or 1.0)
+        for network in self._in_order():
+            bins = network.input_mean.numel()
+            network.input_mean.copy_(-mean[:bins])
+            network.input_scale.copy_(scale[:bins])
 
     def _in_order(self) -> list[MaskNetwork]:
         return [cast(MaskNetwork, network) for network in self.networks.values()]

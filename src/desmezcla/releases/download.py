@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 from filelock import FileLock
 
 from desmezcla.errors import ReleaseError
-from desmezcla.releases.catalog import SourceFile
 from desmezcla.releases.store import home_folder
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,22 @@ Progress = Callable[[int, int | None], None]
 
 MAX_BYTES = 1 << 30
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-REMEDY = (
-    "try again later, name a mirror (--mirror or DESMEZCLA_MIRROR), or give a folder with the "
-    "files (--from-dir or DESMEZCLA_OFFLINE_DIR)"
-)
+OTHER_WAY = "give a folder with the files (--from-dir or DESMEZCLA_OFFLINE_DIR)"
+
+
+class Published(Protocol):
+    """A file as its authors published it."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Its size, where it is known."""
+
+    def mismatch(self, path: Path) -> str | None:
+        """Return how a file differs from the published one, None if it does not."""
 
 
 class _TransientError(Exception):
@@ -35,7 +47,7 @@ class _TransientError(Exception):
 
 
 def download(
-    source: SourceFile,
+    source: Published,
     target: Path,
     *,
     url: str | None = None,
@@ -44,6 +56,7 @@ def download(
     backoff_s: float = 0.5,
     timeout_s: float = 30.0,
     max_bytes: int = MAX_BYTES,
+    other_way: str = OTHER_WAY,
 ) -> Path:
     """Fetch a file to `target` and check it; what an interrupted call has fetched is kept.
 
@@ -60,19 +73,21 @@ def download(
         backoff_s: First pause, seconds.
         timeout_s: Of the connection and of each read, seconds.
         max_bytes: Largest size that is accepted, where the source does not say its own.
+        other_way: How to get the file without the network, which errors advise.
 
     Errors:
         ReleaseError: if the file cannot be fetched or its checksum is wrong.
     """
     url = url or source.url
-    if os.environ.get("DESMEZCLA_OFFLINE", "") not in ("", "0"):
-        raise ReleaseError(
-            f"{url} is needed, but DESMEZCLA_OFFLINE forbids the network; unset it, or give a "
-            "folder with the files (--from-dir or DESMEZCLA_OFFLINE_DIR)"
-        )
+    remedy = f"try again later, name a mirror (--mirror or DESMEZCLA_MIRROR), or {other_way}"
     with locked(target), _writing(target):
         if target.is_file() and source.mismatch(target) is None:
             return target
+        if os.environ.get("DESMEZCLA_OFFLINE", "") not in ("", "0"):
+            raise ReleaseError(
+                f"{url} is needed, but DESMEZCLA_OFFLINE forbids the network; unset it, or "
+                f"{other_way}"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         transfer = _Transfer(
             url,
@@ -80,6 +95,7 @@ def download(
             size_bytes=source.size_bytes,
             limit=source.size_bytes or max_bytes,
             progress=progress,
+            remedy=remedy,
         )
         with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(timeout_s)) as client:
             transfer.run(client, attempts, backoff_s)
@@ -87,7 +103,7 @@ def download(
             transfer.discard()
             raise ReleaseError(
                 f"{url} sent a file with a wrong checksum, which was removed: {difference}; "
-                f"{REMEDY}"
+                f"{remedy}"
             )
         transfer.part.replace(target)
         transfer.discard()
@@ -105,8 +121,10 @@ class _Transfer:
         size_bytes: int | None,
         limit: int,
         progress: Progress | None,
+        remedy: str,
     ) -> None:
-        self.url, self.part, self.tag_file = url, part, part.with_name(f"{part.name}.etag")
+        self.url, self.remedy = url, remedy
+        self.part, self.tag_file = part, part.with_name(f"{part.name}.etag")
         self.size_bytes, self.limit, self.progress = size_bytes, limit, progress
 
     def run(self, client: httpx.Client, attempts: int, backoff_s: float) -> None:
@@ -117,7 +135,7 @@ class _Transfer:
                 return self.attempt(client)
             except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
                 raise ReleaseError(
-                    f"{self.url} could not be fetched ({error}); {REMEDY}"
+                    f"{self.url} could not be fetched ({error}); {self.remedy}"
                 ) from error
             except (_TransientError, httpx.TransportError) as error:
                 reason = str(error) or type(error).__name__
@@ -126,7 +144,7 @@ class _Transfer:
                 if failures >= attempts:
                     raise ReleaseError(
                         f"{self.url} could not be fetched in {attempts} attempts ({reason}); "
-                        f"{REMEDY}"
+                        f"{self.remedy}"
                     ) from error
                 logger.info("fetching %s again, because: %s", self.url, reason)
                 time.sleep(backoff_s * 2 ** (failures - 1))
@@ -163,10 +181,10 @@ class _Transfer:
         if response.status_code in TRANSIENT:
             raise _TransientError(status)
         if response.status_code not in (200, 206):
-            raise ReleaseError(f"{self.url} could not be fetched: {status}; {REMEDY}")
+            raise ReleaseError(f"{self.url} could not be fetched: {status}; {self.remedy}")
         if self.url.startswith("https:") and response.url.scheme != "https":
             raise ReleaseError(
-                f"{self.url} leads to {response.url}, which is not encrypted; {REMEDY}"
+                f"{self.url} leads to {response.url}, which is not encrypted; {self.remedy}"
             )
 
     def write(self, response: httpx.Response, have: int) -> None:
@@ -184,7 +202,7 @@ class _Transfer:
         if max(have, total or 0) > self.limit:
             self.discard()
             raise ReleaseError(
-                f"{self.url} is larger than the {self.limit} bytes that it may have; {REMEDY}"
+                f"{self.url} is larger than the {self.limit} bytes that it may have; {self.remedy}"
             )
 
     def keep_tag(self, tag: str) -> None:
