@@ -62,7 +62,7 @@ class Finding:
             return f"the gradient is too large for float32, most of all in {layer}"
         if self.phase == "elsewhere":
             return (
-                "done again by this process alone, the step is finite; see what the other processes "
+                "done again by this process alone, the step is finite; see what the other ones "
                 "say, or suspect the hardware if there are none"
             )
         side = "before" if self.phase == "forward" else "behind"
