@@ -33,3 +33,6 @@ def test_a_demo_song_is_the_sum_of_its_stems_and_can_be_drawn(tmp_path: Path) ->
     height, width = imread(picture).shape[:2]
     assert width > 800
     assert 300 < height < width
+
+    run("stems_picture.py", stems, picture, "--beside", stems, "--start", "0.5", "--seconds", "1")
+    assert imread(picture).shape[1] > 800

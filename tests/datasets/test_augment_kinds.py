@@ -25,6 +25,7 @@ from desmezcla.datasets.augment import (
     Reverb,
     SignalAugmentation,
     SoftClip,
+    StereoWidth,
     StftMixing,
     TempoStretch,
     augment_from,
@@ -81,6 +82,16 @@ def test_polarity_swap_and_mute() -> None:
     np.testing.assert_array_equal(applied(ChannelSwap(p=1), audio)[:, 1], audio[:, 0])
     silent = {tuple(np.abs(applied(ChannelMute(p=1), audio, s)[0]).max(1) == 0) for s in range(20)}
     assert silent == {(True, False), (False, True)}
+
+
+def test_width_scales_the_difference_and_keeps_the_middle() -> None:
+    audio = noise(200, 2, 50)
+    changed = applied(StereoWidth(width=(0.2, 0.6)), audio)
+    np.testing.assert_allclose(changed.mean(axis=1), audio.mean(axis=1), atol=1e-6)
+    factors = (changed[:, 0] - changed[:, 1]) / (audio[:, 0] - audio[:, 1])
+    np.testing.assert_allclose(factors, factors[:, :1].repeat(50, axis=1), rtol=1e-2)
+    assert 0.19 < factors.min() < 0.25
+    assert 0.55 < factors.max() < 0.61
 
 
 def test_normalise_gives_mixture_and_targets_the_same_gain() -> None:

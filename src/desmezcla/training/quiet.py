@@ -9,6 +9,9 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning from telling what hardware it finds and which products there are."""
+    # Deferred, it is in an extra; before the levels are set, since it sets them when imported.
+    import lightning.pytorch  # noqa: F401
+
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -130,3 +130,17 @@ def test_a_voice_that_ends_early_gets_air_to_the_top(cutoff_hz: float) -> None:
     top_db = 10 * np.log10(after[(hz > 14_500) & (hz < 15_500)].mean() / middle)
     assert -22 < top_db < -10
     np.testing.assert_array_equal(with_air(white, rng, 44_100), white)
+
+
+@needs_speech
+@pytest.mark.parametrize("language", speech._LANGUAGES)
+def test_every_language_speaks(language: str) -> None:
+    (sound,) = speech._say(["tara"], f"{language}+m1", 50)
+    assert np.abs(sound).max() > 0.01
+
+
+@needs_speech
+@pytest.mark.parametrize("variant", (*speech._LOW, *speech._HIGH))
+def test_every_variant_of_a_voice_speaks(variant: str) -> None:
+    (sound,) = speech._say(["tara"], f"en-us+{variant}", 50)
+    assert np.abs(sound).max() > 0.01

@@ -9,7 +9,7 @@ from desmezcla.datasets.augment.base import (
     StemAugmentation,
 )
 from desmezcla.datasets.augment.chain import AnyAugmentation, Augment, augment_from
-from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap
+from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap, StereoWidth
 from desmezcla.datasets.augment.codec import Codec
 from desmezcla.datasets.augment.colour import Eq, GaussianNoise, Reverb, SoftClip
 from desmezcla.datasets.augment.levels import Gain, GainDb, Normalise, Polarity, Silence
@@ -39,6 +39,7 @@ __all__ = [
     "Silence",
     "SoftClip",
     "StemAugmentation",
+    "StereoWidth",
     "StftMixing",
     "TempoStretch",
     "augment_from",

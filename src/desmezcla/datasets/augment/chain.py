@@ -13,7 +13,7 @@ from desmezcla.datasets.augment.base import (
     ExampleAugmentation,
     SignalAugmentation,
 )
-from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap
+from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap, StereoWidth
 from desmezcla.datasets.augment.codec import Codec
 from desmezcla.datasets.augment.colour import Eq, GaussianNoise, Reverb, SoftClip
 from desmezcla.datasets.augment.levels import Gain, GainDb, Normalise, Polarity, Silence
@@ -28,6 +28,7 @@ AnyAugmentation = Annotated[
     | Polarity
     | Silence
     | ChannelSwap
+    | StereoWidth
     | ChannelMute
     | PitchShift
     | TempoStretch

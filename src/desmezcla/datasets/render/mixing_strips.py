@@ -36,14 +36,14 @@ class _Role:
 
 _OFF = (-90.0, -90.0)
 _ROLES = {
-    "lead": _Role((0, 0), (0, 0), (-24, -11), (-26, -13), (-36, -14)),
-    "double": _Role((-12, -5), (0.2, 1.0), (-24, -12), (-24, -14), (-40, -20)),
-    "harmony": _Role((-12, -4), (0.2, 0.9), (-22, -11), (-22, -12), (-36, -18)),
-    "backing": _Role((-12, -4), (0.3, 1.0), (-22, -10), (-20, -9), (-36, -18)),
+    "lead": _Role((0, 0), (0, 0), (-34, -14), (-36, -15), (-40, -18)),
+    "double": _Role((-18, -7), (0.0, 0.9), (-30, -14), (-30, -16), (-40, -22)),
+    "harmony": _Role((-16, -6), (0.0, 0.8), (-28, -12), (-28, -13), (-36, -20)),
+    "backing": _Role((-16, -6), (0.0, 0.9), (-26, -11), (-24, -10), (-36, -18)),
     "drums": _Role((0, 0), (0, 0), (-24, -9), (-40, -20), _OFF),
     "percussion": _Role((-12, -5), (0.1, 0.7), (-22, -11), (-30, -16), (-50, -24)),
     "bass": _Role((-2, 0), (0, 0), (-40, -24), _OFF, _OFF),
-    "rhythm": _Role((-5, 0), (0.45, 1.0), (-26, -12), (-34, -18), (-60, -30)),
+    "rhythm": _Role((-5, 0), (0.2, 1.0), (-26, -12), (-34, -18), (-60, -30)),
     "comp": _Role((-6, 0), (0.0, 0.6), (-26, -12), (-28, -14), (-50, -22)),
     "pad": _Role((-11, -4), (0.0, 0.2), (-30, -16), (-20, -9), (-50, -24)),
     "arpeggio": _Role((-9, -2), (0.1, 0.8), (-26, -14), (-24, -11), (-30, -11)),
@@ -221,10 +221,10 @@ def _choose_modulation(stem: Stem, rng: np.random.Generator) -> Modulation:
 
 def _choose_width(part: Part, rng: np.random.Generator) -> float:
     if part.stem == "bass":
-        return float(rng.uniform(0.0, 0.4)) if rng.random() < 0.25 else 0.0
+        return float(rng.uniform(0.0, 0.8)) if rng.random() < 0.3 else 0.0
     if part.role == "pad":
-        return float(rng.uniform(0.9, 1.5))
-    return float(rng.uniform(0.6, 1.15))
+        return float(rng.uniform(0.5, 1.3))
+    return float(rng.uniform(0.2, 1.1))
 
 
 def _ducked(part: Part) -> float:
@@ -239,7 +239,7 @@ _BANDS: dict[str, tuple[tuple[str, tuple[float, float], tuple[float, float]], ..
         ("high_pass", (70, 130), (0, 0)),
         ("bell", (220, 450), (-4, 0.5)),
         ("bell", (2200, 5000), (-0.5, 4)),
-        ("high_shelf", (8000, 12000), (-1, 5)),
+        ("high_shelf", (8000, 12000), (-4, 3)),
     ),
     "drums": (
         ("high_pass", (22, 38), (0, 0)),
@@ -258,7 +258,7 @@ _BANDS: dict[str, tuple[tuple[str, tuple[float, float], tuple[float, float]], ..
         ("bell", (60, 120), (-2, 3.5)),
         ("bell", (200, 400), (-4, 1)),
         ("bell", (700, 1500), (-2, 4)),
-        ("low_pass", (3000, 12000), (0, 0)),
+        ("low_pass", (1500, 9000), (0, 0)),
     ),
     "other": (
         ("high_pass", (60, 190), (0, 0)),

@@ -73,11 +73,11 @@ def draw_character(rng: np.random.Generator, *, style: str) -> Character:
     tuned = rng.random() < (0.1 if rock or soft else 0.7 if style == "trap" else 0.35)
     screams = rng.random() < (0.4 if heavy else 0.06 if rock else 0.01)
     growls = screams or rng.random() < (0.5 if rock else 0.12)
-    airy = rng.random() < (0.5 if soft else 0.3)
+    airy = rng.random() < (0.4 if soft else 0.2)
     return Character(
         formant=float(np.clip(np.exp(rng.normal(0, 0.07)), 0.85, 1.16)),
         bright=float(rng.uniform(-0.5, 0.35) + (0.4 if rock else 0.0)),
-        breath=float(rng.uniform(0.15, 0.45)) if airy or screams else float(rng.uniform(0.0, 0.08)),
+        breath=float(rng.uniform(0.08, 0.35)) if airy or screams else float(rng.uniform(0.0, 0.06)),
         rough=float(rng.uniform(0.1, 0.35)) if growls else 0.0,
         scream=float(rng.uniform(0.04, 0.14)) if screams else 0.0,
         jitter=float(rng.uniform(0.002, 0.008)),

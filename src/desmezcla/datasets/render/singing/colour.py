@@ -13,10 +13,14 @@ from desmezcla.datasets.render.singing.psola import Grains, overlap_add
 Sound = NDArray[np.float32]
 
 # Spectrum of sung vocals recorded closely: density at some frequencies, in dB relative to that
-# from 3 to 6 kHz. What falls short of it by more than `_DULL_DB` is filled up with noise.
+# from 3 to 6 kHz. What falls short of it by more than `_DULL_DB` is filled up.
 _AIR_HZ = (6500.0, 8500.0, 12_000.0, 15_000.0, 18_000.0)
-_AIR_DB = (-3.0, -6.0, -11.0, -16.0, -24.0)
+_AIR_DB = (-5.0, -9.0, -14.0, -20.0, -28.0)
 _DULL_DB = 8.0
+# How far the band from 3 to 6 kHz is moved to stand in for what is missing, and how much of the
+# filling is noise instead.
+_SHIFTS_HZ = (3500.0, 7000.0, 10_500.0)
+_AIR_NOISE = 0.3
 _FRAME = 1024
 
 
@@ -68,10 +72,11 @@ def whispered(grains: Grains, rng: np.random.Generator) -> Grains:
 
 
 def with_air(sound: Sound, rng: np.random.Generator, sample_rate: int) -> Sound:
-    """Add noise to the top of a voice whose recording has less there than voices have.
+    """Fill the top of a voice whose recording has less there than voices have.
 
     Many spoken recordings, and speech synthesis, end at 7 to 10 kHz; a network would learn that
-    voices do. The noise follows the level from 3 to 6 kHz.
+    voices do. What is added is the band from 3 to 6 kHz, moved up (as in spectral band
+    replication, Dietz et al., 2002), and noise that follows its level.
 
     Shape:
         sound: `[T]`; returns `[T]`.
@@ -87,15 +92,23 @@ def with_air(sound: Sound, rng: np.random.Generator, sample_rate: int) -> Sound:
     missing = np.where(levels < wanted * 10 ** (-_DULL_DB / 10), wanted, 0)
     if not missing.any():
         return sound
-    band = sosfilt(butter(1, (3000, 6000), "band", fs=sample_rate, output="sos"), sound)
+    band = sosfilt(butter(2, (3000, 6000), "band", fs=sample_rate, output="sos"), sound)
     slow = np.exp(-1 / (0.004 * sample_rate))
-    noise = lfilter([1 - slow], [1, -slow], np.abs(band)).astype(np.float32)
+    noise = lfilter([1 - slow], [1, -slow], np.abs(band)) * rng.standard_normal(len(sound))
+    # Moved up by some kHz, the partials of the band stay as far apart as those of the voice.
+    place_s = np.arange(len(sound)) / sample_rate
+    moved = band * sum(np.cos(2 * np.pi * hz * place_s) for hz in _SHIFTS_HZ)
+    air = _AIR_NOISE * _of_unit_power(noise) + (1 - _AIR_NOISE) * _of_unit_power(moved)
     # White noise of variance v has the one-sided density 2 v / rate.
-    noise /= np.sqrt(2 * np.mean(noise**2) / sample_rate)
-    noise *= rng.standard_normal(len(noise), np.float32)
+    air = (air * np.sqrt(sample_rate / 2)).astype(np.float32)
     knots = [0, 5500, *_AIR_HZ, sample_rate / 2]
     shape = firwin2(129, knots, [0, 0, *np.sqrt(missing), 0], fs=sample_rate)
-    return np.asarray(sound + oaconvolve(noise, shape, "same"), np.float32)
+    return np.asarray(sound + oaconvolve(air, shape, "same"), np.float32)
+
+
+def _of_unit_power(sound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a sound whose mean square is one."""
+    return np.asarray(sound / np.sqrt(np.mean(sound**2)))
 
 
 def _density(sound: Sound, sample_rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

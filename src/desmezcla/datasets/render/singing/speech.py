@@ -20,7 +20,7 @@ from desmezcla.datasets.render.singing.units import UNIT_RATE, Unit, Voice
 from desmezcla.errors import DesmezclaError
 
 _LANGUAGES = (
-    "en-us", "en-gb", "es", "fr-fr", "de", "it", "pt-br", "sv", "pl", "tr", "fi", "hu", "ro",
+    "en-us", "en", "es", "fr", "de", "it", "pt-br", "sv", "pl", "tr", "fi", "hu", "ro",
     "nl", "cs", "el", "id", "sw", "hi", "ru", "nb", "da",
 )  # fmt: skip
 # Variants of a voice: what the tract and the vocal folds are like.
