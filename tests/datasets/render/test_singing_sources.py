@@ -140,7 +140,7 @@ def test_every_language_speaks(language: str) -> None:
 
 
 @needs_speech
-@pytest.mark.parametrize("variant", (*speech._LOW, *speech._HIGH))
+@pytest.mark.parametrize("variant", [*speech._LOW, *speech._HIGH])
 def test_every_variant_of_a_voice_speaks(variant: str) -> None:
     (sound,) = speech._say(["tara"], f"en-us+{variant}", 50)
     assert np.abs(sound).max() > 0.01
