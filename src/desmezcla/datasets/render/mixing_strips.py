@@ -56,7 +56,7 @@ Modulation = Literal["none", "chorus", "double", "phaser", "tremolo", "haas"]
 _MODULATIONS: dict[Stem, tuple[tuple[Modulation, float], ...]] = {
     "vocals": (("double", 0.12), ("chorus", 0.05)),
     "drums": (),
-    "bass": (("chorus", 0.06),),
+    "bass": (("chorus", 0.14), ("double", 0.06)),
     "other": (
         ("chorus", 0.14),
         ("haas", 0.08),
@@ -221,7 +221,7 @@ def _choose_modulation(stem: Stem, rng: np.random.Generator) -> Modulation:
 
 def _choose_width(part: Part, rng: np.random.Generator) -> float:
     if part.stem == "bass":
-        return float(rng.uniform(0.0, 0.8)) if rng.random() < 0.3 else 0.0
+        return float(rng.uniform(0.0, 1.0)) if rng.random() < 0.5 else 0.0
     if part.role == "pad":
         return float(rng.uniform(0.5, 1.3))
     return float(rng.uniform(0.2, 1.1))
