@@ -31,7 +31,8 @@ def start(tiny_home: Path, song: Any, tmp_path: Path) -> Iterator[Callable[..., 
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-            **more,
+            # Where the tests run in the background of a shell, children inherit a deaf ear.
+            **{"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more},
         )
         running.append(process)
         return process
