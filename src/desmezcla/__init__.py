@@ -18,6 +18,7 @@ _HOMES = {
     "ReleaseInfo": "desmezcla.releases.store",
     "Separator": "desmezcla.inference.offline",
     "build_model": "desmezcla.models",
+    "evaluate": "desmezcla.evaluation.evaluate",
     "list_models": "desmezcla.models",
     "list_releases": "desmezcla.releases.store",
     "load_model": "desmezcla.releases.checkpoint",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from desmezcla.errors import EvaluationError as EvaluationError
     from desmezcla.errors import ParameterError as ParameterError
     from desmezcla.errors import ReleaseError as ReleaseError
+    from desmezcla.evaluation.evaluate import evaluate as evaluate
     from desmezcla.inference.offline import Separator as Separator
     from desmezcla.models import build_model as build_model
     from desmezcla.models import list_models as list_models

@@ -1,0 +1,1 @@
+"""Scoring: BSS Eval and its kin, whole evaluations of releases, tables, statistics and reports."""

@@ -1,0 +1,55 @@
+"""Convolution of several channels with a bank of filters, in blocks of one transform each."""
+
+import torch
+from torch import Tensor
+
+# Lengths of a block's transform that are tried, in units of the filters' length rounded up to a
+# power of two: all are quick to transform.
+_LENGTHS = (3, 4, 5, 6, 8, 9, 10, 12, 15, 16)
+
+
+class OverlapSave:
+    """Filters from some channels to others, ready to be applied to blocks.
+
+    Args:
+        filters: Impulse responses.
+        samples: How many samples of output will be wanted, as a rule; blocks are made to fit.
+
+    Shape:
+        filters: `[I, L, O]`.
+
+    Attributes:
+        past: Samples of input, L - 1, that a block needs before its first sample of output.
+        size: Samples of input of a block.
+        step: Samples of output of a block.
+    """
+
+    def __init__(self, filters: Tensor, samples: int) -> None:
+        taps = filters.shape[1]
+        unit = 1 << max(0, taps - 1).bit_length()
+        sizes = [unit * n for n in _LENGTHS]
+        self.past = taps - 1
+        self.size = min(sizes, key=lambda size: size * -(-samples // (size - taps + 1)))
+        self.step = self.size - self.past
+        self._response = torch.fft.rfft(filters, n=self.size, dim=1).transpose(0, 1)  # [F, I, O]
+
+    def spectra(self, blocks: Tensor) -> Tensor:
+        """Transform blocks of input. Shape: `[I, rows, size]` -> `[F, rows, I]`."""
+        return torch.fft.rfft(blocks).permute(2, 1, 0)
+
+    def apply(self, spectra: Tensor) -> Tensor:
+        """Return the output of blocks. Shape: `[F, rows, I]` -> `[O, rows, step]`."""
+        product = (spectra @ self._response).permute(2, 1, 0)
+        return torch.fft.irfft(product, n=self.size)[..., self.past :]
+
+    def stretch(self, audio: Tensor) -> Tensor:
+        """Filter a stretch of audio that has `past` samples in front.
+
+        Shape:
+            audio: `[I, past + n]`; returns `[O, n]`.
+        """
+        wanted = audio.shape[1] - self.past
+        blocks = -(-wanted // self.step)
+        missing = self.past + blocks * self.step - audio.shape[1]
+        cut = torch.nn.functional.pad(audio, (0, missing)).unfold(1, self.size, self.step)
+        return self.apply(self.spectra(cut)).flatten(1)[:, :wanted]
