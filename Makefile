@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@# What tests and benchmarks compare with. They ask for torchaudio and more, which is not needed.
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps openunmix==1.3.0 stempeg tqdm
+	@# What tests and benchmarks compare with. It asks for torchaudio and more, which is not needed.
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps openunmix==1.3.0
 	@touch $@
 
 demo: setup

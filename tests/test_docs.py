@@ -163,7 +163,9 @@ def test_network_fences_hold_just_the_commands_that_fetch_a_release(command: Com
     assert command.network == bool(set(command.text.split()) & set(catalog()))
 
 
-@pytest.mark.parametrize("name", ["separate", "models", "data", "train", "diagnose"])
+@pytest.mark.parametrize(
+    "name", ["separate", "models", "data", "train", "diagnose", "evaluate", "compare"]
+)
 def test_the_page_of_the_command_line_tells_every_option_and_no_other(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -12,6 +12,8 @@ import pytest
 import soundfile
 
 from desmezcla.audio.reader import AudioReader, read_audio
+from desmezcla.audio.writer import AudioWriter
+from desmezcla.datasets.demo import render_song
 from desmezcla.errors import AudioFileError
 
 Make = Callable[..., Any]
@@ -179,6 +181,27 @@ def test_damage_in_the_middle_is_left_out_with_one_warning(
     path.write_bytes(content)
     assert 400_000 < read_audio(path)[0].shape[1] <= 441_000
     assert sum("damaged pieces" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_what_looks_like_a_frame_within_the_last_one_of_flac_is_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The last frame of this song holds what FFmpeg's parser takes for the start of another.
+    gains = {"vocals": 10**0.2, "drums": 10**-0.25}
+    stems = render_song(seed=0, duration_s=6.0)
+    song = np.sum([0.5 * gains.get(name, 1.0) * stem for name, stem in stems.items()], axis=0)
+    path = tmp_path / "a.flac"
+    with AudioWriter(path, sample_rate=44100, channels=2) as writer:
+        writer.write(song)
+    audio, _ = read_audio(path)
+    np.testing.assert_array_equal(audio.T, soundfile.read(path, dtype="float32")[0])
+    assert not caplog.records
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+    assert read_audio(path)[0].shape[1] < audio.shape[1]
+    assert "damaged" in caplog.text
 
 
 def test_junk_after_the_end_changes_nothing(music: Make, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Signals for tests of scores."""
 
+import sys
+import types
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +12,14 @@ from numpy.typing import NDArray
 from desmezcla.evaluation.signals import ArraySignals
 
 Audio = NDArray[np.float64]
+
+# museval imports musdb, for whole datasets only, and that imports stempeg, which refuses to be
+# imported where there is no ffmpeg program.
+sys.modules.setdefault("musdb", types.ModuleType("musdb"))
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import museval  # noqa: F401
+    from mir_eval import separation  # noqa: F401
 
 
 @pytest.fixture

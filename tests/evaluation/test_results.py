@@ -2,9 +2,9 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 
+import museval
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,10 +14,6 @@ from desmezcla.evaluation.config import BssEvalConfig
 from desmezcla.evaluation.results import read_results
 from desmezcla.evaluation.scores import StemScores, TrackScores
 from desmezcla.evaluation.track_json import read_track_json, track_json
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import museval
 
 
 def stem_scores(*sdr: float) -> StemScores:

@@ -62,7 +62,8 @@ class StreamDecoder:
 
     def frames(self) -> Iterator[AudioFrame]:
         """Decode from the container's position to the end of what can be decoded."""
-        damaged = 0
+        damaged = samples = 0
+        first: AudioFrame | None = None
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -71,14 +72,30 @@ class StreamDecoder:
                 continue
             for frame in frames:
                 if frame.samples:
+                    first = first or frame
+                    samples += frame.samples
                     self._last = packet, frame
                     yield frame
-        if damaged:
+        if damaged and not self._is_whole_flac(first, samples):
             _log.warning(
                 "%r: %d damaged pieces could not be decoded and are left out",
                 str(self._path),
                 damaged,
             )
+
+    def _is_whole_flac(self, first: AudioFrame | None, samples: int) -> bool:
+        """Return whether all samples from a first frame to the end of a FLAC file were decoded.
+
+        FFmpeg's parser may find what looks like the start of a frame within the last one, and
+        makes a packet of its rest, which is none.
+        """
+        end = self._stream.duration
+        return (
+            self._kind == "flac"
+            and first is not None
+            and first.pts is not None
+            and first.pts + samples == end
+        )
 
     def arrays(self) -> Iterator[Audio]:
         """Decode from the beginning, without the encoder's padding.

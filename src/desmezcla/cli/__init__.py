@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from desmezcla.cli.compare import compare
 from desmezcla.cli.data import app as data_app
 from desmezcla.cli.diagnose import diagnose
+from desmezcla.cli.evaluate import evaluate
 from desmezcla.cli.models import app as models_app
 from desmezcla.cli.separate import separate
 from desmezcla.cli.train import train
@@ -24,6 +26,8 @@ app = typer.Typer(
 app.command()(separate)
 app.command()(train)
 app.command()(diagnose)
+app.command()(evaluate)
+app.command()(compare)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 

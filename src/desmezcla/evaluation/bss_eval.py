@@ -209,12 +209,12 @@ def _not_scored(energies: Energies, layout: Layout) -> NDArray[np.bool_]:
     A silent reference or estimate spoils a frame for all, as in museval, where scores of silence
     have no meaning; one that is silent all the time would spoil all, so that only it is left out.
     """
-    silent = [(e == 0).cpu().numpy() for e in (energies.reference, energies.estimate)]
-    always = [s.all(axis=1) for s in silent]
-    spoilt = np.logical_or.reduce(
-        [(s & ~a[:, None]).any(axis=0) for s, a in zip(silent, always, strict=True)]
-    )
-    return np.stack([spoilt | always[0][j] | always[1][k] for j, k in layout.pairs])
+    silent = torch.cat([energies.reference, energies.estimate]).eq(0)  # [S + E, frames]
+    always = silent.all(dim=1)
+    spoilt = (silent & ~always[:, None]).any(dim=0)
+    own = [always[j] | always[layout.references + k] for j, k in layout.pairs]
+    not_scored: NDArray[np.bool_] = torch.stack([spoilt | each for each in own]).cpu().numpy()
+    return not_scored
 
 
 def _best_order(sir: NDArray[np.float64], layout: Layout, *, framewise: bool) -> NDArray[np.int64]:

@@ -54,7 +54,8 @@ def cross_correlations(
         spectra.append(left @ torch.fft.rfft(audio[0 if within else first :]).permute(2, 1, 0))
         if len(spectra) > 1:
             spectra = [spectra[0].add_(spectra[1])]
-    return torch.fft.irfft(spectra[0].permute(1, 2, 0), n=size)[..., :lags]
+    correlations: Tensor = torch.fft.irfft(spectra[0].permute(1, 2, 0), n=size)
+    return correlations[..., :lags]
 
 
 def _overlapping(read: Read, begin: int, stop: int, blocks: int, hop: int, size: int) -> Tensor:

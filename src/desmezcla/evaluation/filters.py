@@ -95,6 +95,7 @@ def _factor(scaled: Tensor) -> Tensor:
     diagonal = scaled.diagonal()
     for ridge in (0.0, *_RIDGES):
         diagonal += ridge
+        factor: Tensor
         factor, info = torch.linalg.cholesky_ex(scaled)
         if int(info) == 0:
             return factor

@@ -35,12 +35,14 @@ class OverlapSave:
 
     def spectra(self, blocks: Tensor) -> Tensor:
         """Transform blocks of input. Shape: `[I, rows, size]` -> `[F, rows, I]`."""
-        return torch.fft.rfft(blocks).permute(2, 1, 0)
+        spectra: Tensor = torch.fft.rfft(blocks)
+        return spectra.permute(2, 1, 0)
 
     def apply(self, spectra: Tensor) -> Tensor:
         """Return the output of blocks. Shape: `[F, rows, I]` -> `[O, rows, step]`."""
         product = (spectra @ self._response).permute(2, 1, 0)
-        return torch.fft.irfft(product, n=self.size)[..., self.past :]
+        output: Tensor = torch.fft.irfft(product, n=self.size)
+        return output[..., self.past :]
 
     def stretch(self, audio: Tensor) -> Tensor:
         """Filter a stretch of audio that has `past` samples in front.

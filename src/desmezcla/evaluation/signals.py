@@ -86,10 +86,12 @@ class FileSignals:
     def read(self, start: int, stop: int) -> Audio:
         """Return samples `[S, C, stop - start]`."""
         width = len(self.stems) * self.channels
-        flat: Audio = np.fromfile(
+        shape = (stop - start, len(self.stems), self.channels)
+        flat = np.fromfile(
             self.path, np.float32, count=(stop - start) * width, offset=4 * start * width
         )
-        return flat.reshape(stop - start, len(self.stems), self.channels).transpose(1, 2, 0)
+        audio: Audio = flat.reshape(shape).transpose(1, 2, 0)
+        return audio
 
 
 def write_signals(path: Path, stems: tuple[str, ...], blocks: Iterable[Audio]) -> FileSignals:

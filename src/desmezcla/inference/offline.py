@@ -105,13 +105,29 @@ class Separator:
         Errors:
             ParameterError: if the shape, the type, the rate or a value is not allowed.
         """
-        array = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
-        source = ArraySource(_checked(array, sample_rate), sample_rate)
-        stems = np.concatenate(list(self._ensemble.stream(source)), axis=-1)
+        stems = np.concatenate(list(self.stream(audio, sample_rate)), axis=-1)
         if isinstance(audio, Tensor):
             tensors = torch.from_numpy(stems).to(audio.device)
             return dict(zip(self.stems, tensors, strict=True))
         return dict(zip(self.stems, stems, strict=True))
+
+    def stream(self, audio: NDArray[np.float32] | Tensor, sample_rate: int) -> Iterator[Block]:
+        """Separate audio in memory block by block; the stems need not fit into memory.
+
+        Args:
+            audio: Samples, nominally in [-1, 1].
+            sample_rate: In Hz.
+
+        Shape:
+            audio: `[C, T]` with 1 to 8 channels, numpy or torch; yields float32 arrays `[S, C, n]`
+            at the same rate and channels, any n; all n add up to T.
+
+        Errors:
+            ParameterError: if the shape, the type, the rate or a value is not allowed.
+        """
+        array = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
+        source = ArraySource(_checked(array, sample_rate), sample_rate)
+        yield from self._ensemble.stream(source)
 
     def stream_file(
         self, path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None
