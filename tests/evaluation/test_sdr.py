@@ -24,7 +24,7 @@ Pair = Callable[..., tuple[Audio, Audio]]
 def test_ratios_are_those_of_their_formulas(
     signals: Signals, pair: Pair, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sdr_module, "_BLOCK_SAMPLES", 700)
+    monkeypatch.setattr(sdr_module, "_PART_SAMPLES", 700)
     s, y = pair(3, channels, 5000)
     ratios = track_ratios(signals(s), signals(y))
     power = np.square(s).sum((1, 2)), np.square(s - y).sum((1, 2))
@@ -43,7 +43,7 @@ def test_si_sdr_does_not_mind_the_level_of_an_estimate(gain: float) -> None:
     y = s + 0.1 * rng.standard_normal((2, 300))
     one = track_ratios(ArraySignals(("a",), (s,)), ArraySignals(("a",), (y,)))
     other = track_ratios(ArraySignals(("a",), (s,)), ArraySignals(("a",), (gain * y,)))
-    assert other.si_sdr[0] == pytest.approx(one.si_sdr[0], abs=1e-9)
+    assert other.si_sdr[0] == pytest.approx(one.si_sdr[0], abs=1e-5)
 
 
 def test_perfect_halved_and_silent_estimates_have_defined_ratios(signals: Signals) -> None:
@@ -56,7 +56,7 @@ def test_perfect_halved_and_silent_estimates_have_defined_ratios(signals: Signal
     assert perfect.global_sdr[0] == pytest.approx(10 * math.log10(energy / 1e-7 + 1))
     halved = track_ratios(signals(s), signals(0.5 * s))
     assert halved.global_sdr[0] == pytest.approx(20 * math.log10(2))
-    assert halved.si_sdr[0] == math.inf
+    assert halved.si_sdr[0] > 140  # but for rounding, infinite
     nothing = track_ratios(signals(s), signals(silence))
     assert nothing.global_sdr[0] == pytest.approx(0)
     assert math.isnan(nothing.si_sdr[0])

@@ -19,15 +19,13 @@ Differences from the papers:
     covariance is left out, because that is more robust for music.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from desmezcla.dsp.threads import on_all_cores
 from desmezcla.errors import ParameterError
 
 # Frames that are filtered together: of four stereo stems they then stay in a core's cache, and the
@@ -36,9 +34,6 @@ _FRAMES_AT_ONCE = 32
 
 # √eps is meant for a mixture scaled to at most this magnitude.
 _LARGEST_MAGNITUDE = 10.0
-
-Argument = TypeVar("Argument")
-Result = TypeVar("Result")
 
 
 def wiener(
@@ -108,7 +103,7 @@ def _refine(x: Tensor, masks: Tensor, refined: Tensor, iterations: int, eps: flo
     def first_moments(part: slice) -> Moments:
         return _moments_of_masks(_products(x[:, part]), masks[:, :, part])
 
-    moments = _on_all_cores(first_moments, parts, x)
+    moments = on_all_cores(first_moments, parts, x.device)
     # Scaling the noise is the same as scaling the mixture down, and up again at the end.
     loudest = torch.stack([m.loudest for m in moments]).amax().double()
     scale = (loudest / _LARGEST_MAGNITUDE**2).clamp(min=1.0)
@@ -125,9 +120,9 @@ def _refine(x: Tensor, masks: Tensor, refined: Tensor, iterations: int, eps: flo
 
     spatial = _spatial(moments, scale * eps)
     for _ in range(iterations - 1):
-        moments = _on_all_cores(next_moments, range(len(parts)), x)
+        moments = on_all_cores(next_moments, range(len(parts)), x.device)
         spatial = _spatial(moments, scale * eps)
-    _on_all_cores(store, range(len(parts)), x)
+    on_all_cores(store, range(len(parts)), x.device)
 
 
 class Moments(NamedTuple):
@@ -252,29 +247,3 @@ def _weighted_sum(power: Tensor, weights: Tensor) -> Tensor:
     for p, w in zip(power[1:], weights[1:], strict=True):
         total.addcmul_(p, w)
     return total
-
-
-def _on_all_cores(
-    function: Callable[[Argument], Result], arguments: Sequence[Argument], x: Tensor
-) -> list[Result]:
-    """Call a function for each of the arguments, and return the results in order.
-
-    On the CPU the passes over a few frames are too short to be shared by cores, so that each core
-    takes frames of its own. Gradients need the calls in order, in one thread.
-    """
-    threads = min(torch.get_num_threads(), len(arguments))
-    if threads == 1 or x.device.type != "cpu" or torch.is_grad_enabled():
-        return [function(each) for each in arguments]
-    inference = torch.is_inference_mode_enabled()  # a thread starts without its parent's modes
-
-    def call(each: Argument) -> Result:
-        with torch.inference_mode(inference), torch.no_grad():
-            return function(each)
-
-    return list(_pool(threads).map(call, arguments))
-
-
-@lru_cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads that compute on one core each; they are kept, since starting them is slow."""
-    return ThreadPoolExecutor(threads, "wiener", torch.set_num_threads, (1,))

@@ -1,71 +1,162 @@
 """Correlations of long signals at short lags, block by block.
 
-With x_i zero outside of the part that is looked at, and lags 0 <= k < L,
+With signals that are zero outside of a span, and lags 0 <= k < L,
 
     r_ij[k] = Σ_t x_i[t] y_j[t + k].
 
 A block of N samples of x meets N + L - 1 samples of y. Its correlation is a product of spectra, and
-the spectra of all blocks add up before a single transform back: whatever the length of a song,
-memory holds one batch of blocks.
+the spectra of all blocks of a span add up before a single transform back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-# Samples of a block's transform for each sample of lag, and samples (of all channels together) of
-# a batch of blocks: larger ones do less work twice, smaller ones stay in the processor's cache.
-_TRANSFORM_PER_LAG = 16
-_BATCH_SAMPLES = 1 << 20
+from desmezcla.dsp.threads import on_all_cores, summed_on_all_cores
 
-Read = Callable[[int, int], Tensor]
-"""Gives the samples from start to before stop, float64 `[channels, stop - start]`."""
+# Samples of a block's transform for each sample of lag. Longer ones do less work twice, but each
+# span ends with one transform back for each pair of channels.
+_TRANSFORM_PER_LAG = 4
+
+# Samples, of all channels together, that are transformed at once: what stays in a core's cache.
+_BATCH_SAMPLES = 1 << 19
+
+# Longer spans are cut, so that all cores have something to do.
+_SPAN_SAMPLES = 1 << 18
+
+Span = tuple[int, int]
+"""First sample, and the one after the last."""
 
 
-def cross_correlations(
-    read: Read, channels: tuple[int, int], start: int, stop: int, lags: int, *, within: bool = True
-) -> Tensor:
-    """Return the correlations of the first channels with all, or with the others.
+@dataclass(frozen=True)
+class Channels:
+    """All channels of the references, followed by all those of the estimates.
+
+    Attributes:
+        read: Gives samples from start to before stop, float64 `[I + O, stop - start]`.
+        references: Channels of the references, I.
+        estimates: Channels of the estimates, O.
+        device: Where they are.
+    """
+
+    read: Callable[[int, int], Tensor]
+    references: int
+    estimates: int
+    device: torch.device
+
+    def span(self, start: int, stop: int, span: Span) -> Tensor:
+        """Return samples with zeros for what is outside of a span: `[I + O, stop - start]`."""
+        first, last = (min(max(edge, span[0]), span[1]) for edge in (start, stop))
+        return pad(self.read(first, last), (first - start, stop - last))
+
+
+def span_correlations(channels: Channels, spans: Sequence[Span], lags: int) -> Iterator[Tensor]:
+    """Yield the correlations of the references (x) with all channels (y), for each span.
 
     Args:
-        read: Gives the signals.
-        channels: How many of the channels are x, and how many others there are.
-        start: First sample of the part; everything outside of it counts as zero.
-        stop: End of the part.
+        channels: The signals.
+        spans: Outside of its span everything counts as zero.
         lags: How many lags, L.
-        within: Correlate the first channels with each other, too.
 
     Shape:
-        returns `[X, X + Y, lags]`, or `[X, Y, lags]` without those within; float64.
+        yields `[I, I + O, L]`, float64.
     """
-    first, others = channels
-    size = _transform_size(lags, stop - start)
+
+    def correlations(span: Span) -> Tensor:
+        return _of_span(channels, span, lags)
+
+    at_once = 4 * torch.get_num_threads()
+    for begin in range(0, len(spans), at_once):
+        group = spans[begin : begin + at_once]
+        if all(stop - start <= _SPAN_SAMPLES for start, stop in group):
+            yield from on_all_cores(correlations, group, channels.device)
+            continue
+        for start, stop in group:
+            parts = cut(start, stop, _SPAN_SAMPLES)
+            inner = summed_on_all_cores(correlations, parts, channels.device)
+            edges = [edge for edge, _ in parts[1:]]
+            yield inner + across(channels, edges, (start, stop), lags)
+
+
+def across(channels: Channels, edges: Sequence[int], span: Span, lags: int) -> Tensor:
+    """Return what correlates across the edges between neighbouring parts of a span.
+
+    It is what the correlations of the parts lack to be those of the span, if no part but the last
+    is shorter than L - 1 samples.
+
+    Args:
+        channels: The signals.
+        edges: Where a part ends and the next one begins.
+        span: What is in parts.
+        lags: How many lags, L.
+
+    Shape:
+        returns `[I, I + O, L]`.
+    """
+    size, known = 1 << (2 * lags).bit_length(), channels.references
+    shape = (size // 2 + 1, known, known + channels.estimates)
+    spectrum = torch.zeros(shape, dtype=torch.complex128, device=channels.device)
+    for edge in edges:
+        audio = channels.span(edge - lags + 1, edge - lags + 1 + size, span)
+        x, y = audio[:known].clone(), audio.clone()
+        x[:, lags - 1 :] = 0
+        y[:, : lags - 1] = 0
+        y[:, 2 * (lags - 1) :] = 0
+        spectrum += cross_spectrum(x[:, None], y[:, None])
+    return from_spectrum(spectrum, size, lags)
+
+
+def cut(start: int, stop: int, length: int) -> list[Span]:
+    """Cut a span into neighbouring ones."""
+    return [(edge, min(stop, edge + length)) for edge in range(start, stop, length)]
+
+
+def cross_spectrum(x: Tensor, y: Tensor) -> Tensor:
+    """Return the spectra of the correlations of blocks, added up.
+
+    Shape:
+        x: `[X, blocks, size]`; y: `[Y, blocks, size]`; returns `[F, X, Y]`.
+    """
+    left = by_frequency(x).mH.resolve_conj()
+    return left @ by_frequency(y)
+
+
+def by_frequency(blocks: Tensor) -> Tensor:
+    """Transform blocks; laid out in memory as a product by frequency wants them, five times faster.
+
+    Shape:
+        blocks: `[X, blocks, size]`; returns `[F, blocks, X]`.
+    """
+    spectra: Tensor = torch.fft.rfft(blocks)
+    return spectra.permute(2, 1, 0).contiguous()
+
+
+def from_spectrum(spectrum: Tensor, size: int, lags: int) -> Tensor:
+    """Transform the spectra of correlations back. Shape: `[F, X, Y]` -> `[X, Y, L]`."""
+    correlations: Tensor = torch.fft.irfft(spectrum.permute(1, 2, 0), n=size)
+    return correlations[..., :lags].contiguous()
+
+
+def _of_span(channels: Channels, span: Span, lags: int) -> Tensor:
+    start, stop = span
+    size = min(1 << (_TRANSFORM_PER_LAG * lags - 1).bit_length(), _enough(stop - start + lags - 1))
     hop = size - lags + 1
-    blocks_at_once = max(1, _BATCH_SAMPLES // (size * (first + others)))
+    known = channels.references
+    blocks_at_once = max(1, _BATCH_SAMPLES // (size * (2 * known + channels.estimates)))
     spectra = []
-    for begin in range(start, stop, blocks_at_once * hop):
-        blocks = min(blocks_at_once, -(-(stop - begin) // hop))
-        audio = _overlapping(read, begin, stop, blocks, hop, size)
-        x = audio[:first].clone()
+    for begin, end in cut(start, stop, blocks_at_once * hop):
+        blocks = -(-(end - begin) // hop)
+        audio = channels.span(begin, begin + (blocks - 1) * hop + size, span)
+        y = audio.unfold(1, size, hop)
+        x = y[:known].clone()
         x[..., hop:] = 0
-        # [F, X, blocks] times [F, blocks, Y]
-        left = torch.fft.rfft(x).permute(2, 0, 1).conj()
-        spectra.append(left @ torch.fft.rfft(audio[0 if within else first :]).permute(2, 1, 0))
-        if len(spectra) > 1:
-            spectra = [spectra[0].add_(spectra[1])]
-    correlations: Tensor = torch.fft.irfft(spectra[0].permute(1, 2, 0), n=size)
-    return correlations[..., :lags]
+        spectra.append(cross_spectrum(x, y))
+    return from_spectrum(torch.stack(spectra).sum(dim=0), size, lags)
 
 
-def _overlapping(read: Read, begin: int, stop: int, blocks: int, hop: int, size: int) -> Tensor:
-    """Read overlapping blocks, zeros beyond the end. Shape: `[channels, blocks, size]`."""
-    wanted = (blocks - 1) * hop + size
-    audio = read(begin, min(stop, begin + wanted))
-    return torch.nn.functional.pad(audio, (0, wanted - audio.shape[1])).unfold(1, size, hop)
-
-
-def _transform_size(lags: int, samples: int) -> int:
-    """Return a power of two, no longer than is of use."""
-    longest = 1 << (_TRANSFORM_PER_LAG * lags - 1).bit_length()
-    return min(longest, 1 << (samples + lags - 1).bit_length())
+def _enough(samples: int) -> int:
+    """Return the power of two that is not below a number."""
+    return 1 << max(0, samples - 1).bit_length()

@@ -31,27 +31,11 @@ class OverlapSave:
         self.past = taps - 1
         self.size = min(sizes, key=lambda size: size * -(-samples // (size - taps + 1)))
         self.step = self.size - self.past
-        self._response = torch.fft.rfft(filters, n=self.size, dim=1).transpose(0, 1)  # [F, I, O]
-
-    def spectra(self, blocks: Tensor) -> Tensor:
-        """Transform blocks of input. Shape: `[I, rows, size]` -> `[F, rows, I]`."""
-        spectra: Tensor = torch.fft.rfft(blocks)
-        return spectra.permute(2, 1, 0)
+        response: Tensor = torch.fft.rfft(filters, n=self.size, dim=1)
+        self._response = response.transpose(0, 1).contiguous()  # [F, I, O]
 
     def apply(self, spectra: Tensor) -> Tensor:
         """Return the output of blocks. Shape: `[F, rows, I]` -> `[O, rows, step]`."""
         product = (spectra @ self._response).permute(2, 1, 0)
         output: Tensor = torch.fft.irfft(product, n=self.size)
         return output[..., self.past :]
-
-    def stretch(self, audio: Tensor) -> Tensor:
-        """Filter a stretch of audio that has `past` samples in front.
-
-        Shape:
-            audio: `[I, past + n]`; returns `[O, n]`.
-        """
-        wanted = audio.shape[1] - self.past
-        blocks = -(-wanted // self.step)
-        missing = self.past + blocks * self.step - audio.shape[1]
-        cut = torch.nn.functional.pad(audio, (0, missing)).unfold(1, self.size, self.step)
-        return self.apply(self.spectra(cut)).flatten(1)[:, :wanted]

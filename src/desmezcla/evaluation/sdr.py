@@ -8,25 +8,28 @@ estimate:
 
 The global SDR is that of the Music Demixing Challenge; its ε decides what silence is worth:
 silence estimated as silence is 0 dB, anything else far below. SI-SDR does not mind the level of an
-estimate; of a silent stem, or for a silent estimate, it is not defined (NaN). No mean is taken away.
+estimate; of a silent stem, or for a silent estimate, it is not defined (NaN). No mean is removed.
 
 References:
     Mitsufuji et al., "Music demixing challenge 2021", Frontiers in Signal Processing 1, 2022.
     Le Roux, Wisdom, Erdogan and Hershey, "SDR - half-baked or well done?", ICASSP 2019.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from desmezcla.evaluation.signals import Audio, Signals
+from desmezcla.dsp.threads import summed_on_all_cores
+from desmezcla.evaluation.correlations import Span, cut
+from desmezcla.evaluation.signals import Signals
 
 Values = NDArray[np.float64]
 
 _EPSILON = 1e-7
-_BLOCK_SAMPLES = 1 << 18
+_PART_SAMPLES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -46,37 +49,30 @@ class TrackRatios:
     silent_estimates: NDArray[np.bool_]
 
 
+@torch.no_grad()
 def track_ratios(references: Signals, estimates: Signals) -> TrackRatios:
     """Return the ratios of stems and their estimates, in the same order and of the same length."""
-    energy, estimated, error, product = (np.zeros(len(references.stems)) for _ in range(4))
-    for s, y in _blocks(references, estimates):
-        energy += _dot(s, s)
-        estimated += _dot(y, y)
-        error += _dot(s - y, s - y)
-        product += _dot(s, y)
+
+    def sums(part: Span) -> Tensor:
+        audio = [torch.from_numpy(signals.read(*part)) for signals in (references, estimates)]
+        s, y = (each.double().flatten(1) for each in audio)
+        e = y - s
+        pairs = ((s, s), (y, y), (e, e), (e, s))
+        return torch.stack([torch.linalg.vecdot(a, b) for a, b in pairs])
+
+    parts = cut(0, references.length_samples, _PART_SAMPLES)
+    cpu = torch.device("cpu")
+    energy, estimated, error, product = summed_on_all_cores(sums, parts, cpu)
     audible = (energy > 0) & (estimated > 0)
-    scale = np.divide(product, energy, out=np.zeros_like(energy), where=audible)
-    # Summed up in a second pass: as a difference of large sums it would drown in rounding noise.
-    distance = np.zeros_like(energy)
-    for s, y in _blocks(references, estimates):
-        distance += _dot(scale[:, None, None] * s - y, scale[:, None, None] * s - y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        si_sdr = np.where(audible, 10 * np.log10(scale**2 * energy / distance), np.nan)
-    global_sdr = 10 * np.log10((energy + _EPSILON) / (error + _EPSILON))
-    return TrackRatios(global_sdr, si_sdr, energy == 0, estimated == 0)
+    # With e = y - s: α = 1 + ⟨e, s⟩ / |s|², so that |α s - y|² = |e|² - ⟨e, s⟩² / |s|².
+    scaled = (energy + product).square() / energy
+    distance = (error - product.square() / energy).clamp(min=0)
+    si_sdr = torch.where(audible, _decibels(scaled, distance), torch.nan)
+    global_sdr = _decibels(energy + _EPSILON, error + _EPSILON)
+    return TrackRatios(
+        global_sdr.numpy(), si_sdr.numpy(), (energy == 0).numpy(), (estimated == 0).numpy()
+    )
 
 
-def _blocks(references: Signals, estimates: Signals) -> Iterator[tuple[Audio, Audio]]:
-    length = references.length_samples
-    for start in range(0, length, _BLOCK_SAMPLES):
-        stop = min(length, start + _BLOCK_SAMPLES)
-        yield (
-            references.read(start, stop).astype(np.float64),
-            estimates.read(start, stop).astype(np.float64),
-        )
-
-
-def _dot(a: Audio, b: Audio) -> Values:
-    """Return the inner product of each stem. Shape: `[S, C, n]` -> `[S]`."""
-    product: Values = np.einsum("sct,sct->s", a, b)
-    return product
+def _decibels(signal: Tensor, distortion: Tensor) -> Tensor:
+    return 10 * torch.log10(signal / distortion)

@@ -1,0 +1,66 @@
+"""The same small computation on many parts of a signal, shared out to the processor's cores.
+
+Passes over a few thousand values are too short for the cores to share, and passes over whole songs
+leave the caches: so each core takes parts of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+def on_all_cores(
+    function: Callable[[Argument], Result], arguments: Sequence[Argument], device: torch.device
+) -> list[Result]:
+    """Call a function for each of the arguments, and return the results in order.
+
+    Gradients need the calls in order, in one thread; on other devices than the CPU there is nothing
+    to share out.
+
+    Args:
+        function: What computes with torch, and changes nothing that others see.
+        arguments: What it is called with.
+        device: Where it computes.
+    """
+    threads = min(torch.get_num_threads(), len(arguments))
+    if threads <= 1 or device.type != "cpu" or torch.is_grad_enabled():
+        return [function(each) for each in arguments]
+    inference = torch.is_inference_mode_enabled()  # a thread starts without its parent's modes
+
+    def call(each: Argument) -> Result:
+        with torch.inference_mode(inference), torch.no_grad():
+            return function(each)
+
+    return list(_pool(threads).map(call, arguments))
+
+
+def summed_on_all_cores(
+    function: Callable[[Argument], torch.Tensor],
+    arguments: Sequence[Argument],
+    device: torch.device,
+) -> torch.Tensor:
+    """Return the sum of the tensors that a function returns, without holding them all.
+
+    Args:
+        function: As in `on_all_cores`; its results have one shape.
+        arguments: What it is called with; at least one.
+        device: Where it computes.
+    """
+    at_once = 2 * torch.get_num_threads()
+    total = torch.zeros((), device=device)
+    for begin in range(0, len(arguments), at_once):
+        parts = on_all_cores(function, arguments[begin : begin + at_once], device)
+        total = sum(parts, start=total)
+    return total
+
+
+@lru_cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that compute on one core each; they are kept, since starting them is slow."""
+    return ThreadPoolExecutor(threads, "desmezcla", torch.set_num_threads, (1,))
