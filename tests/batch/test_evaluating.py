@@ -18,11 +18,11 @@ import torch
 
 from desmezcla.batch.evaluating import Evaluated, EvaluationJob, run_evaluation
 from desmezcla.errors import EvaluationError
-from desmezcla.evaluation import scoring
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.estimates import open_estimates, open_references
-from desmezcla.evaluation.scoring import TrackOptions
-from desmezcla.evaluation.systems import EstimatesSystem, open_system
+from desmezcla.evaluation.running import scoring
+from desmezcla.evaluation.running.estimates import open_estimates, open_references
+from desmezcla.evaluation.running.scoring import TrackOptions
+from desmezcla.evaluation.running.systems import EstimatesSystem, open_system
 
 RATE = 8000
 STEMS = ("vocals", "bass")

@@ -333,3 +333,13 @@ def test_opening_reads_no_audio(tmp_path: Path) -> None:
     for path in tmp_path.rglob("*.wav"):
         path.write_bytes(b"not audio at all")
     assert len(open_dataset(tmp_path).tracks) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "genre"),
+    [("seed: 3\nstyle: funk\n", "funk"), ("style: [a, b]\n", ""), ("- x\n", ""), ("{", "")],
+)
+def test_the_style_of_a_rendered_song_is_its_genre(tmp_path: Path, text: str, genre: str) -> None:
+    write(tmp_path / "song-1" / "vocals.wav")
+    (tmp_path / "song-1" / "song.yaml").write_text(text)
+    assert open_dataset(tmp_path).tracks[0].genre == genre

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from desmezcla.audio.reader import read_stems
 from desmezcla.errors import ParameterError
-from desmezcla.evaluation.bss_eval import BssEval, bss_eval
+from desmezcla.evaluation.metrics import frames
+from desmezcla.evaluation.metrics.bss_eval import BssEval, bss_eval
 from desmezcla.evaluation.signals import ArraySignals
 
 Audio = NDArray[np.float64]
@@ -284,3 +285,15 @@ def test_nothing_that_was_given_is_changed(signals: Signals, pair: Pair) -> None
     bss_eval(signals(references), signals(estimates), window=1000, hop=500, filter_samples=8)
     assert np.array_equal(references, kept[0])
     assert np.array_equal(estimates, kept[1])
+
+
+def test_correlations_that_do_not_fit_in_memory_are_computed_again(
+    signals: Signals, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references, estimates = (signals(audio) for audio in pair(2, 2, 9000))
+    options: dict[str, Any] = {"window": 2000, "hop": 2000, "filter_samples": 30}
+    kept = bss_eval(references, estimates, **options)
+    monkeypatch.setattr(frames, "_KEPT_BYTES", 0)
+    np.testing.assert_array_equal(
+        all_ratios(bss_eval(references, estimates, **options)), all_ratios(kept)
+    )

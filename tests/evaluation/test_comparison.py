@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.comparison import compare, with_genres
+from desmezcla.evaluation.comparing.comparison import compare, with_genres
+from desmezcla.evaluation.comparing.published import published
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.published import published
 from desmezcla.evaluation.scores import Results, StemScores, TrackScores
 
 STEMS = ("vocals", "drums", "bass", "other")

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from scipy.linalg import lstsq, toeplitz
 from torch import Tensor
 
-from desmezcla.evaluation import correlations as module
-from desmezcla.evaluation.correlations import (
+from desmezcla.evaluation.metrics import correlations as module
+from desmezcla.evaluation.metrics.correlations import (
     Channels,
     across,
     by_frequency,
     cut,
     span_correlations,
 )
-from desmezcla.evaluation.filters import Equations, distortion_filters, gram
-from desmezcla.evaluation.overlap_save import OverlapSave
+from desmezcla.evaluation.metrics.filters import Equations, distortion_filters, gram
+from desmezcla.evaluation.metrics.overlap_save import OverlapSave
 
 Array = NDArray[np.float64]
 

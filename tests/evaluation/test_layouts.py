@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from desmezcla.datasets.musdb import musdb_facts
 from desmezcla.errors import EvaluationError, ParameterError
+from desmezcla.evaluation.comparing.layouts import LAYOUTS, layout_tables
+from desmezcla.evaluation.comparing.published import deepaudiosplit_tracks, thesis_tracks
+from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.layouts import LAYOUTS, layout_tables
-from desmezcla.evaluation.published import deepaudiosplit_tracks, thesis_tracks
 from desmezcla.evaluation.scores import Results, StemScores, TrackScores
-from desmezcla.evaluation.text_table import TextTable
 
 _STEMS = ("vocals", "drums", "bass", "other")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.oracle import ORACLES, oracle_blocks
+from desmezcla.evaluation.running.oracle import ORACLES, oracle_blocks
 from desmezcla.evaluation.signals import ArraySignals, Signals, write_signals
 
 Array = NDArray[np.float64]

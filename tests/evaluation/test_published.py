@@ -8,7 +8,7 @@ from statistics import mean, median
 import pytest
 
 from desmezcla.errors import ParameterError
-from desmezcla.evaluation.published import (
+from desmezcla.evaluation.comparing.published import (
     STEMS,
     Figure,
     TrackFigure,

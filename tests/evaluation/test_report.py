@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.comparison_tables import Averaging, scored
+from desmezcla.evaluation.comparing.comparison_tables import Averaging, scored
 from desmezcla.evaluation.config import BssEvalConfig
 from desmezcla.evaluation.report import write_report
 from desmezcla.evaluation.report.excerpts import read_excerpts

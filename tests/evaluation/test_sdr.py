@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from desmezcla.evaluation import sdr as sdr_module
-from desmezcla.evaluation.sdr import track_ratios
+from desmezcla.evaluation.metrics import sdr as sdr_module
+from desmezcla.evaluation.metrics.sdr import track_ratios
 from desmezcla.evaluation.signals import ArraySignals
 
 Audio = NDArray[np.float64]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desmezcla.errors import ParameterError
-from desmezcla.evaluation.statistics import (
+from desmezcla.evaluation.comparing.statistics import (
     _resampled,
     _signed_rank_p,
     aggregate,

@@ -15,14 +15,17 @@ from hypothesis import strategies as st
 from desmezcla.datasets.track import Source, Track
 from desmezcla.errors import DatasetError, EvaluationError
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.estimates import open_estimates, open_references
-from desmezcla.evaluation.excerpts import EXCERPT_S, excerpt_files, excerpt_start, write_excerpts
-from desmezcla.evaluation.run_folder import prepare_folder, remove_unfinished, scores_file
-from desmezcla.evaluation.scenarios import not_covered, scenarios
-from desmezcla.evaluation.scores import TrackScores
-from desmezcla.evaluation.scoring import TrackOptions, evaluate_track, scored_stems
-from desmezcla.evaluation.signals import array_signals
-from desmezcla.evaluation.systems import (
+from desmezcla.evaluation.running.estimates import open_estimates, open_references
+from desmezcla.evaluation.running.excerpts import (
+    EXCERPT_S,
+    excerpt_files,
+    excerpt_start,
+    write_excerpts,
+)
+from desmezcla.evaluation.running.run_folder import prepare_folder, remove_unfinished, scores_file
+from desmezcla.evaluation.running.scenarios import not_covered, scenarios
+from desmezcla.evaluation.running.scoring import TrackOptions, evaluate_track, scored_stems
+from desmezcla.evaluation.running.systems import (
     EstimatesSystem,
     OracleSystem,
     ReleaseSystem,
@@ -30,6 +33,8 @@ from desmezcla.evaluation.systems import (
     System,
     open_system,
 )
+from desmezcla.evaluation.scores import TrackScores
+from desmezcla.evaluation.signals import array_signals
 from desmezcla.inference.offline import Separator
 
 RATE = 8000

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from desmezcla.errors import DesmezclaError, ParameterError
-from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results, StemScores, TrackScores
-from desmezcla.evaluation.tables import (
+from desmezcla.evaluation.comparing.tables import (
     frame_table,
     stem_mean_table,
     summary_table,
     track_table,
 )
+from desmezcla.evaluation.config import BssEvalConfig
+from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results, StemScores, TrackScores
 from desmezcla.evaluation.track_json import track_json
 
 NAN = math.nan

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from desmezcla.errors import ParameterError
-from desmezcla.evaluation.text_table import (
+from desmezcla.evaluation.comparing.text_table import (
     TextTable,
     bold,
     csv_text,

@@ -12,9 +12,9 @@ from typing import Any
 from desmezcla.batch.processes import Event, Interrupted, Report, run_in_processes
 from desmezcla.datasets.track import Dataset, Track
 from desmezcla.errors import DesmezclaError, EvaluationError
-from desmezcla.evaluation.excerpts import excerpt_files
-from desmezcla.evaluation.result_tables import require_tables, table_contents
-from desmezcla.evaluation.run_folder import (
+from desmezcla.evaluation.running.excerpts import excerpt_files
+from desmezcla.evaluation.running.result_tables import require_tables, table_contents
+from desmezcla.evaluation.running.run_folder import (
     excerpts_folder,
     prepare_folder,
     remove_unfinished,
@@ -22,9 +22,9 @@ from desmezcla.evaluation.run_folder import (
     write_bytes,
     write_text,
 )
+from desmezcla.evaluation.running.scoring import TrackOptions, evaluate_track, scored_stems
+from desmezcla.evaluation.running.systems import System
 from desmezcla.evaluation.scores import Results
-from desmezcla.evaluation.scoring import TrackOptions, evaluate_track, scored_stems
-from desmezcla.evaluation.systems import System
 from desmezcla.evaluation.track_json import track_json
 from desmezcla.version import VERSION
 

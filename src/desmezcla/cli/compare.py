@@ -11,7 +11,7 @@ import typer
 from desmezcla.errors import ParameterError
 
 if TYPE_CHECKING:  # at run time they would slow down `desmezcla --help`
-    from desmezcla.evaluation.text_table import TextTable
+    from desmezcla.evaluation.comparing.text_table import TextTable
 
 
 class Average(str, Enum):
@@ -68,7 +68,7 @@ def compare(
     them, labelled so.
     """
     # Deferred: they import numpy and pandas, which take longer than the rest of a short command.
-    from desmezcla.evaluation.comparison import compare
+    from desmezcla.evaluation.comparing.comparison import compare
     from desmezcla.evaluation.results import read_results
     from desmezcla.evaluation.scores import FRAME_METRICS
 
@@ -120,7 +120,7 @@ def _print_table(table: "TextTable") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from desmezcla.evaluation.text_table import joined_heads, split_bold, text_columns
+    from desmezcla.evaluation.comparing.text_table import joined_heads, split_bold, text_columns
 
     # Names are text of others: not markup, no emoji codes.
     plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from desmezcla.cli.separate import Precision, _names, _number, _segment
+from desmezcla.cli.options import Precision, read_names, read_number, read_segment
 from desmezcla.errors import ParameterError
 
 if TYPE_CHECKING:  # at run time it would slow down `desmezcla --help`
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time it would slow down `desmezcla --help`
     from desmezcla.batch.evaluating import Evaluated
     from desmezcla.batch.processes import Report
     from desmezcla.datasets.track import Dataset
-    from desmezcla.evaluation.systems import System
+    from desmezcla.evaluation.running.systems import System
 
 
 class BssVersion(str, Enum):
@@ -131,25 +131,32 @@ def evaluate(
     from desmezcla.batch.evaluating import EvaluationJob, run_evaluation
     from desmezcla.cli.report import reporter
     from desmezcla.evaluation.config import BssEvalConfig
-    from desmezcla.evaluation.estimates import open_references
-    from desmezcla.evaluation.scoring import TrackOptions
+    from desmezcla.evaluation.running.estimates import open_references
+    from desmezcla.evaluation.running.scoring import TrackOptions
 
     models = _models(model, data=data, references=references, estimates=estimates, blind=blind)
+    if estimates is not None and (segment, overlap, shifts, batch_size) != (None, 0.25, 0, 1):
+        raise ParameterError(
+            "--segment, --overlap, --shifts and --batch-size need --model: estimates are scored "
+            "as they are"
+        )
     if save_stems is not None and data is None:
         raise ParameterError(
             f"--save-stems={str(save_stems)!r} needs --data: it keeps what is made"
         )
     running = {
         "device": device,
-        "segment": _segment(segment),
+        "segment": read_segment(segment),
         "overlap": overlap,
         "shifts": shifts,
         "seed": seed,
         "precision": precision.value,
         "batch_size": batch_size,
     }
-    window_s = math.inf if window == "track" else _number("window", window, "seconds, or track")
-    options = TrackOptions(BssEvalConfig(window_s, hop, bss_version.value), _names(stems), device)
+    window_s = math.inf if window == "track" else read_number("window", window, "seconds, or track")
+    options = TrackOptions(
+        BssEvalConfig(window_s, hop, bss_version.value), read_names(stems), device
+    )
     with reporter(as_json=json_lines, quiet=quiet, verbose=verbose) as report:
         if blind is not None:
             folder = out or Path("evaluation", "blind", blind.stem)
@@ -224,8 +231,8 @@ def _systems(
     quiet: bool,
 ) -> "dict[str, Callable[[], System]]":
     """Return what makes each system, by its name."""
-    from desmezcla.evaluation.estimates import open_estimates
-    from desmezcla.evaluation.systems import EstimatesSystem, open_system
+    from desmezcla.evaluation.running.estimates import open_estimates
+    from desmezcla.evaluation.running.systems import EstimatesSystem, open_system
 
     if estimates is not None:
         name = estimates.resolve().name
@@ -242,7 +249,7 @@ def _systems(
 def _fetched(model: str, *, quiet: bool) -> str:
     """Fetch a release that is not on this machine, and return its name."""
     from desmezcla.cli.report import download_bar
-    from desmezcla.evaluation.oracle import ORACLES
+    from desmezcla.evaluation.running.oracle import ORACLES
     from desmezcla.releases.release import Release
     from desmezcla.releases.store import find_release, locate_release
 
@@ -290,8 +297,8 @@ def _blind(
 
 def _ended(ended: "Sequence[Evaluated]", report: "Report") -> tuple[str, int]:
     """Report the end, and return the table of all scores and how many tracks have failed."""
-    from desmezcla.evaluation.result_tables import overall_scores, overall_table
-    from desmezcla.evaluation.text_table import markdown
+    from desmezcla.evaluation.comparing.text_table import markdown
+    from desmezcla.evaluation.running.result_tables import overall_scores, overall_table
 
     failed = sum(one.failed for one in ended)
     results = [one.results for one in ended if one.results is not None]

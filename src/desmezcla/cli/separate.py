@@ -6,15 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from desmezcla.cli.options import Precision, read_names, read_number, read_segment
 from desmezcla.errors import ParameterError
-
-
-class Precision(str, Enum):
-    """How exactly the model computes."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 class BitDepth(str, Enum):
@@ -120,7 +113,7 @@ def separate(
             out=out,
             separator={
                 "device": device,
-                "segment": _segment(segment),
+                "segment": read_segment(segment),
                 "overlap": overlap,
                 "shifts": shifts,
                 "seed": seed,
@@ -128,7 +121,7 @@ def separate(
                 "batch_size": batch_size,
             },
             output=output_options(
-                stems=_names(stems),
+                stems=read_names(stems),
                 two_stems=two_stems,
                 residual=residual,
                 exact_sum=exact_sum,
@@ -153,10 +146,6 @@ def separate(
         raise typer.Exit(1)
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 def _format(name: str, *, flac: bool, mp3: bool) -> str:
     named = {name} - {"wav"} | {n for n, wanted in [("flac", flac), ("mp3", mp3)] if wanted}
     if len(named) > 1:
@@ -164,28 +153,15 @@ def _format(name: str, *, flac: bool, mp3: bool) -> str:
     return named.pop() if named else name
 
 
-def _segment(text: str | None) -> float | str | None:
-    if text is None or text == "track":
-        return text
-    return _number("segment", text, "a number of seconds, or track")
-
-
 def _sample_rate(text: str) -> Any:
-    return (
-        text if text in ("source", "model") else int(_number("sample-rate", text, "Hz, or source"))
-    )
+    if text in ("source", "model"):
+        return text
+    return int(read_number("sample-rate", text, "Hz, or source"))
 
 
 def _bitrate(text: str | None) -> int | None:
     """Read 192k, 192000 or, as demucs takes it, 192."""
     if text is None:
         return None
-    number = _number("bitrate", text.lower().removesuffix("k"), "as in 192k")
+    number = read_number("bitrate", text.lower().removesuffix("k"), "as in 192k")
     return round(number * 1000 if number < 4000 else number)
-
-
-def _number(option: str, text: str, rule: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(f"--{option}={text!r} must be {rule}") from None

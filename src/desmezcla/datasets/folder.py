@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from desmezcla.datasets import layout, musdb
 from desmezcla.datasets.track import Dataset, Split, Track
 
@@ -12,7 +14,8 @@ def read_folder(root: Path) -> Dataset:
 
     Stems are named by their files, in lower case. A file `mixture.EXT` or `mix.EXT` is the song;
     without one, the song is the sum of the stems. Tracks outside of the folders of splits are for
-    training, unless they are known to belong to another split of MUSDB18.
+    training, unless they are known to belong to another split of MUSDB18. The genre of a rendered
+    song is its style.
 
     Errors:
         DatasetError: if there is no track, or two have the same name.
@@ -44,7 +47,17 @@ def _track(path: Path) -> Track:
     if path.is_file():
         return musdb.stem_file_track(path)
     stems, mixture = layout.stems_of_folder(path)
-    return Track(path.name, stems, mixture)
+    return Track(path.name, stems, mixture, genre=_rendered_style(path))
+
+
+def _rendered_style(path: Path) -> str:
+    """Return the style of a rendered song, from the file that tells how it was made; or ""."""
+    try:
+        facts = yaml.safe_load((path / "song.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""  # no rendered song
+    style = facts.get("style", "") if isinstance(facts, dict) else ""
+    return style if isinstance(style, str) else ""
 
 
 def _is_track(folder: Path) -> bool:

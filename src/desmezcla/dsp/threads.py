@@ -52,7 +52,7 @@ def summed_on_all_cores(
         arguments: What it is called with; at least one.
         device: Where it computes.
     """
-    at_once = 2 * torch.get_num_threads()
+    at_once = 8 * torch.get_num_threads()
     total = torch.zeros((), device=device)
     for begin in range(0, len(arguments), at_once):
         parts = on_all_cores(function, arguments[begin : begin + at_once], device)

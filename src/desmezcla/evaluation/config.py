@@ -1,5 +1,6 @@
 """How BSS Eval is run: one description, which stands in every result and under every table."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -46,10 +47,10 @@ class BssEvalConfig:
         >>> BssEvalConfig().describe()
         'BSS Eval v4, frames of 1 s every 1 s, filters of 512 samples'
         """
-        return (
-            f"BSS Eval {self.version}, frames of {self.window_s:g} s every {self.hop_s:g} s, "
-            f"filters of {self.filter_samples} samples"
-        )
+        frames = f"frames of {self.window_s:g} s every {self.hop_s:g} s"
+        if math.isinf(self.window_s):
+            frames = "one frame of the whole track"
+        return f"BSS Eval {self.version}, {frames}, filters of {self.filter_samples} samples"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings for JSON."""

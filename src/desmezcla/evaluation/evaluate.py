@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.bss_eval import bss_eval
 from desmezcla.evaluation.config import BssEvalConfig, Version
+from desmezcla.evaluation.metrics.bss_eval import bss_eval
+from desmezcla.evaluation.metrics.sdr import track_ratios
 from desmezcla.evaluation.scores import Scores
-from desmezcla.evaluation.sdr import track_ratios
-from desmezcla.evaluation.signals import Audio, Signals, array_signals
+from desmezcla.evaluation.signals import Audio, ChosenSignals, Signals, array_signals
 
 _log = logging.getLogger(__name__)
 
@@ -150,26 +150,6 @@ def score_signals(
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """Some stems of signals, in an order."""
-
-    signals: Signals
-    stems: tuple[str, ...]
-
-    @property
-    def channels(self) -> int:
-        return self.signals.channels
-
-    @property
-    def length_samples(self) -> int:
-        return self.signals.length_samples
-
-    def read(self, start: int, stop: int) -> Audio:
-        places = [self.signals.stems.index(stem) for stem in self.stems]
-        return self.signals.read(start, stop)[places]
-
-
-@dataclass(frozen=True)
 class _Fitted:
     """Signals cut, or followed by silence, to a length."""
 
@@ -201,7 +181,7 @@ def _chosen(references: Signals, stems: tuple[str, ...]) -> tuple[Signals, list[
         )
     left_out = [stem for stem in references.stems if stem not in stems]
     notes = [f"left out, since there is no estimate of it: {stem}" for stem in left_out]
-    return _Chosen(references, stems), notes
+    return ChosenSignals(references, stems), notes
 
 
 def _device(name: str) -> str:

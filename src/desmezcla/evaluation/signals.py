@@ -94,6 +94,34 @@ class FileSignals:
         return audio
 
 
+@dataclass(frozen=True)
+class ChosenSignals:
+    """Some stems of signals.
+
+    Attributes:
+        signals: All stems.
+        stems: Names of those that are wanted, in order.
+    """
+
+    signals: Signals
+    stems: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels of each stem."""
+        return self.signals.channels
+
+    @property
+    def length_samples(self) -> int:
+        """Samples of each stem."""
+        return self.signals.length_samples
+
+    def read(self, start: int, stop: int) -> Audio:
+        """Return samples `[S, C, stop - start]`."""
+        places = [self.signals.stems.index(stem) for stem in self.stems]
+        return self.signals.read(start, stop)[places]
+
+
 def write_signals(path: Path, stems: tuple[str, ...], blocks: Iterable[Audio]) -> FileSignals:
     """Write the blocks of a separation to a file, to be read part by part.
 

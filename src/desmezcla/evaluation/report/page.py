@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from desmezcla.errors import ParameterError
-from desmezcla.evaluation.comparison_files import write_text
-from desmezcla.evaluation.comparison_tables import Averaging, Scored, scored
+from desmezcla.evaluation.comparing.comparison_files import write_text
+from desmezcla.evaluation.comparing.comparison_tables import Averaging, Scored, scored
+from desmezcla.evaluation.comparing.statistics import friedman_tests, mean_ranks, paired_tests
+from desmezcla.evaluation.comparing.tables import MEAN
 from desmezcla.evaluation.optional import require
 from desmezcla.evaluation.report.excerpts import LIMIT_BYTES, read_excerpts
 from desmezcla.evaluation.report.plots import all_tracks, chart_data
 from desmezcla.evaluation.scores import METRICS, Results
-from desmezcla.evaluation.statistics import friedman_tests, mean_ranks, paired_tests
-from desmezcla.evaluation.tables import MEAN
 from desmezcla.version import VERSION
 
 # Differences with a smaller p, after Holm's correction, are printed bold.

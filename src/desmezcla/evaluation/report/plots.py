@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from desmezcla.evaluation.comparison_tables import Scored
+from desmezcla.evaluation.comparing.comparison_tables import Scored
 from desmezcla.evaluation.scores import (
     FRAME_METRICS,
     PEAK_HOP_S,

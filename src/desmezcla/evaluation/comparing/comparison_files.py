@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from desmezcla.errors import EvaluationError
-from desmezcla.evaluation.text_table import (
+from desmezcla.evaluation.comparing.text_table import (
     TextTable,
     csv_text,
     latex,

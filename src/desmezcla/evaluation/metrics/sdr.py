@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from desmezcla.dsp.threads import summed_on_all_cores
-from desmezcla.evaluation.correlations import Span, cut
+from desmezcla.evaluation.metrics.correlations import Span, cut
 from desmezcla.evaluation.signals import Signals
 
 Values = NDArray[np.float64]

@@ -15,10 +15,9 @@ from desmezcla.audio.reader import AudioReader
 from desmezcla.datasets.reading import component_stems, read_stem, track_info
 from desmezcla.datasets.track import Track
 from desmezcla.errors import EvaluationError
-from desmezcla.evaluation.estimates import Estimates
-from desmezcla.evaluation.oracle import ORACLES, oracle_blocks
-from desmezcla.evaluation.scenarios import ChosenSignals
-from desmezcla.evaluation.signals import Audio, FileSignals
+from desmezcla.evaluation.running.estimates import Estimates
+from desmezcla.evaluation.running.oracle import ORACLES, oracle_blocks
+from desmezcla.evaluation.signals import Audio, ChosenSignals, FileSignals
 from desmezcla.inference.device import choose_device, choose_dtype
 from desmezcla.inference.offline import Separator
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from desmezcla.datasets.musdb import musdb_facts
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.comparison_files import (
+from desmezcla.evaluation.comparing.comparison_files import (
     Section,
     csv_page,
     latex_page,
     markdown_page,
     write_text,
 )
-from desmezcla.evaluation.comparison_tables import (
+from desmezcla.evaluation.comparing.comparison_tables import (
     Averaging,
     Scored,
     dataset_words,
@@ -26,12 +26,12 @@ from desmezcla.evaluation.comparison_tables import (
     scored,
     tests_table,
 )
+from desmezcla.evaluation.comparing.layouts import layout_tables
+from desmezcla.evaluation.comparing.published_table import published_table
+from desmezcla.evaluation.comparing.statistics import AGGREGATIONS
+from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.layouts import layout_tables
-from desmezcla.evaluation.published_table import published_table
 from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results
-from desmezcla.evaluation.statistics import AGGREGATIONS
-from desmezcla.evaluation.text_table import TextTable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

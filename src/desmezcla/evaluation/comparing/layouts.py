@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 
 from desmezcla.datasets.musdb import musdb_facts
 from desmezcla.errors import EvaluationError, ParameterError
+from desmezcla.evaluation.comparing.published import Figure, published
+from desmezcla.evaluation.comparing.statistics import aggregate
+from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.published import Figure, published
 from desmezcla.evaluation.scores import Results, TrackScores
-from desmezcla.evaluation.statistics import aggregate
-from desmezcla.evaluation.text_table import TextTable
 
 LAYOUTS = ("thesis", "deepaudiosplit")
 

@@ -22,8 +22,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from desmezcla.dsp.threads import summed_on_all_cores
-from desmezcla.evaluation.correlations import Channels, Span, by_frequency, cut, from_spectrum
-from desmezcla.evaluation.overlap_save import OverlapSave
+from desmezcla.evaluation.metrics.correlations import (
+    Channels,
+    Span,
+    by_frequency,
+    cut,
+    from_spectrum,
+)
+from desmezcla.evaluation.metrics.overlap_save import OverlapSave
 
 # What is added to the diagonal, relative to each element of it, until G has a Cholesky factor
 # that rounding does not spoil.
@@ -70,12 +76,17 @@ class Equations:
     Args:
         correlations: `r_ij[k]` of all channels of the references with each other.
         right: Typical d, from which is told whether rounding spoils the factor.
+        ridge: By how much to raise the diagonal at least: what some of the references have needed,
+            all of them need, too.
 
     Shape:
         correlations: `[I, I, L]`; right: `[I·L, m]`.
+
+    Attributes:
+        ridge: By how much the diagonal was raised.
     """
 
-    def __init__(self, correlations: Tensor, right: Tensor) -> None:
+    def __init__(self, correlations: Tensor, right: Tensor, *, ridge: float = 0.0) -> None:
         level = correlations[..., 0].diagonal()
         # Powers of two, so that scaling rounds nothing.
         scale = torch.where(level > 0, level, 1.0).log2().mul(-0.5).round().exp2()
@@ -84,8 +95,10 @@ class Equations:
         self._matrix = gram(correlations * (scale[:, None] * scale)[..., None])
         diagonal = self._matrix.diagonal()
         diagonal[(level <= 0).repeat_interleave(lags)] = 1.0
-        for ridge in _RIDGES:
-            diagonal += ridge
+        self.ridge = 0.0
+        for wanted in (each for each in _RIDGES if each >= ridge):
+            diagonal += wanted - self.ridge
+            self.ridge = wanted
             self._factor, info = torch.linalg.cholesky_ex(self._matrix)
             if int(info) == 0 and self.solve(right)[1] < _SPOILT:
                 return
@@ -106,7 +119,9 @@ class Equations:
         return self._scale * solution, float(missed.abs().amax()) / largest
 
 
-def distortion_filters(channels: Channels, correlations: Tensor, span: Span) -> Tensor:
+def distortion_filters(
+    channels: Channels, correlations: Tensor, span: Span, *, ridge: float = 0.0
+) -> Tensor:
     """Return the filters that project the estimates onto all references, in a span of the signals.
 
     Args:
@@ -114,13 +129,14 @@ def distortion_filters(channels: Channels, correlations: Tensor, span: Span) -> 
         correlations: Of the references with all channels, in the span; their lags are as many as
             the filters' taps.
         span: Outside of it everything counts as zero.
+        ridge: See `Equations`.
 
     Shape:
         correlations: `[I, I + O, L]`; returns `[I, L, O]`.
     """
     known, _, taps = correlations.shape
     right = _right(correlations[:, known:])
-    equations = Equations(correlations[:, :known], right)
+    equations = Equations(correlations[:, :known], right, ridge=ridge)
     solution, rounding = equations.solve(right)
     if rounding > _GOOD_ENOUGH:
         left = _left_over(channels, solution.reshape(known, taps, -1), span)

@@ -19,11 +19,18 @@ from desmezcla.datasets.track import Track
 from desmezcla.errors import EvaluationError
 from desmezcla.evaluation.config import BssEvalConfig
 from desmezcla.evaluation.evaluate import score_signals
-from desmezcla.evaluation.excerpts import write_excerpts
-from desmezcla.evaluation.scenarios import ChosenSignals, not_covered, scenarios
+from desmezcla.evaluation.running.excerpts import write_excerpts
+from desmezcla.evaluation.running.scenarios import not_covered, scenarios
+from desmezcla.evaluation.running.systems import SpooledTrack, System, track_blocks
 from desmezcla.evaluation.scores import PEAK_HOP_S, Scores, TrackScores
-from desmezcla.evaluation.signals import Audio, FileSignals, Signals, spool_folder, write_signals
-from desmezcla.evaluation.systems import SpooledTrack, System, track_blocks
+from desmezcla.evaluation.signals import (
+    Audio,
+    ChosenSignals,
+    FileSignals,
+    Signals,
+    spool_folder,
+    write_signals,
+)
 
 Progress = Callable[[str, float], None]
 """Takes what is done, "read", "separate" or "score", and the fraction of the track, 0 to 1."""

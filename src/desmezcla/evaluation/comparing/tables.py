@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desmezcla.evaluation.optional import require
-from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results, StemScores, TrackScores
-from desmezcla.evaluation.statistics import (
+from desmezcla.evaluation.comparing.statistics import (
     aggregate,
     bootstrap_interval,
     bootstrap_mean_interval,
 )
+from desmezcla.evaluation.optional import require
+from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results, StemScores, TrackScores
 
 if TYPE_CHECKING:
     from pandas import DataFrame

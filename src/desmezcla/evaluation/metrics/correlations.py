@@ -68,7 +68,7 @@ def span_correlations(channels: Channels, spans: Sequence[Span], lags: int) -> I
     def correlations(span: Span) -> Tensor:
         return _of_span(channels, span, lags)
 
-    at_once = 4 * torch.get_num_threads()
+    at_once = 16 * torch.get_num_threads()
     for begin in range(0, len(spans), at_once):
         group = spans[begin : begin + at_once]
         if all(stop - start <= _SPAN_SAMPLES for start, stop in group):

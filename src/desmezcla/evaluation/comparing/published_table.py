@@ -4,18 +4,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from desmezcla.evaluation.comparison_tables import (
+from desmezcla.evaluation.comparing.comparison_tables import (
     MISSING,
     Averaging,
     Scored,
     dataset_words,
     number,
 )
+from desmezcla.evaluation.comparing.published import Figure, published
+from desmezcla.evaluation.comparing.tables import MEAN
+from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.published import Figure, published
 from desmezcla.evaluation.scores import FRAME_METRICS
-from desmezcla.evaluation.tables import MEAN
-from desmezcla.evaluation.text_table import TextTable
 
 # Published means are over these.
 _STEMS_OF_MEANS = {"vocals", "drums", "bass", "other"}

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from desmezcla.evaluation.config import BssEvalConfig
-from desmezcla.evaluation.optional import require
-from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results
-from desmezcla.evaluation.statistics import (
+from desmezcla.evaluation.comparing.statistics import (
     RESAMPLES,
     friedman_tests,
     mean_ranks,
     paired_tests,
 )
-from desmezcla.evaluation.tables import MEAN, stem_mean_table, summary_table, track_table
-from desmezcla.evaluation.text_table import TextTable, bold
+from desmezcla.evaluation.comparing.tables import MEAN, stem_mean_table, summary_table, track_table
+from desmezcla.evaluation.comparing.text_table import TextTable, bold
+from desmezcla.evaluation.config import BssEvalConfig
+from desmezcla.evaluation.optional import require
+from desmezcla.evaluation.scores import FRAME_METRICS, METRICS, Results
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -21,6 +21,9 @@ _STEP_S = 0.5
 # stem is silent.
 _FLOOR = 1e-10
 
+# Hard to tell from the original, and small enough for a page that holds those of three systems.
+_BITRATE = 192_000
+
 
 def excerpt_start(references: Signals, sample_rate: int) -> int:
     """Find the part of a track in which all stems are active.
@@ -69,7 +72,11 @@ def write_excerpts(
     parts = [_part(signals, start, stop) for signals in (mixture, estimates, references)]
     rate = writable_rate("mp3", sample_rate)
     files = excerpt_files(folder, references.stems)
-    with StemWriter(files, sample_rate=rate, channels=references.channels, format="mp3") as writer:
+    channels = references.channels
+    bitrate = _BITRATE if rate >= 32_000 else None  # MPEG-2's low rates have lower limits
+    with StemWriter(
+        files, sample_rate=rate, channels=channels, format="mp3", bitrate=bitrate
+    ) as writer:
         for block in resampled([np.concatenate(parts)], sample_rate, rate):
             writer.write(block)
 

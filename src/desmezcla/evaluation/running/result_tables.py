@@ -5,11 +5,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from desmezcla.evaluation.comparing.tables import frame_table, track_table
+from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.optional import require
 from desmezcla.evaluation.results import read_results
 from desmezcla.evaluation.scores import METRICS, TRACK_METRICS, Results
-from desmezcla.evaluation.tables import frame_table, track_table
-from desmezcla.evaluation.text_table import TextTable
 
 TABLE_FILES = ("scores.csv", "scores.parquet")
 

@@ -4,11 +4,9 @@ A sum of stems ("accompaniment", "no_drums") must not stand beside its parts: al
 as interference of them. It is scored in a scenario of its own, with the stem that it leaves out.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from desmezcla.datasets.reading import component_stems, left_out_stem
-from desmezcla.evaluation.signals import Audio, Signals
 
 
 class Scenario(NamedTuple):
@@ -56,31 +54,3 @@ def not_covered(stems: tuple[str, ...], of_track: tuple[str, ...]) -> tuple[str,
         for part in component_stems(of_track)
         if part not in stems and all(rest == part for rest in sums)
     )
-
-
-@dataclass(frozen=True)
-class ChosenSignals:
-    """Some stems of signals.
-
-    Attributes:
-        signals: All stems.
-        stems: Names of those that are wanted, in order.
-    """
-
-    signals: Signals
-    stems: tuple[str, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels of each stem."""
-        return self.signals.channels
-
-    @property
-    def length_samples(self) -> int:
-        """Samples of each stem."""
-        return self.signals.length_samples
-
-    def read(self, start: int, stop: int) -> Audio:
-        """Return samples `[S, C, stop - start]`."""
-        places = [self.signals.stems.index(stem) for stem in self.stems]
-        return self.signals.read(start, stop)[places]

@@ -31,7 +31,6 @@ Differences from museval, which has the same numbers elsewhere:
     `filters.Equations`).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,16 +39,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from desmezcla.dsp.threads import on_all_cores
 from desmezcla.errors import EvaluationError, ParameterError
-from desmezcla.evaluation.correlations import Channels, Span, across, span_correlations
-from desmezcla.evaluation.energies import Energies, Filters, Forms, Layout, direct_energies
-from desmezcla.evaluation.filters import Equations, distortion_filters
+from desmezcla.evaluation.metrics.correlations import Channels
+from desmezcla.evaluation.metrics.energies import Energies, Layout
+from desmezcla.evaluation.metrics.frames import framewise_energies, track_energies
 from desmezcla.evaluation.signals import Signals
-
-# Correlations of so many bytes are kept from the search for the filters to the scores; beyond that
-# they are computed again.
-_KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -111,9 +105,10 @@ def bss_eval(
     channels = _channels(references, estimates, device)
     frames = list(_frames(references.length_samples, window, hop))
     if framewise_filters:
-        energies = _framewise(channels, layout, frames, filter_samples)
+        energies = framewise_energies(channels, layout, frames, filter_samples)
     else:
-        energies = _together(channels, layout, frames, references.length_samples, filter_samples)
+        length = references.length_samples
+        energies = track_energies(channels, layout, frames, length, filter_samples)
     ratios = _ratios(energies, layout, sources=sources)  # [4, S, E, frames]
     order = _best_order(ratios[2], layout, framewise=framewise_filters)  # [S, frames]
     chosen = np.take_along_axis(ratios, order[None, :, None, :], axis=2)[:, :, 0]
@@ -157,91 +152,6 @@ def _channels(references: Signals, estimates: Signals, device: str) -> Channels:
 
     known, others = (len(signals.stems) * signals.channels for signals in (references, estimates))
     return Channels(read, known, others, torch.device(device))
-
-
-def _framewise(channels: Channels, layout: Layout, frames: list[Span], taps: int) -> Energies:
-    """Return the energies of frames, each with filters of its own."""
-    parts = []
-    for frame, correlations in zip(frames, span_correlations(channels, frames, taps), strict=True):
-        filters = _filters(channels, layout, correlations, frame)
-        direct = direct_energies(channels, layout, frame)
-        parts.append(Forms(layout, filters).energies(correlations[None], direct[:, None]))
-    return Energies.joined(parts)
-
-
-def _together(
-    channels: Channels, layout: Layout, frames: list[Span], length: int, taps: int
-) -> Energies:
-    """Return the energies of frames, with filters that are found once for the whole track."""
-    tables = _Tables(channels, frames, taps)
-    filters = _filters(channels, layout, tables.of_track(length), (0, length))
-    forms = Forms(layout, filters)
-    direct = on_all_cores(
-        lambda frame: direct_energies(channels, layout, frame), frames, channels.device
-    )
-    parts = [
-        forms.energies(correlations[None], own[:, None])
-        for correlations, own in zip(tables, direct, strict=True)
-    ]
-    return Energies.joined(parts)
-
-
-class _Tables:
-    """The correlations of frames, kept for a second use as far as memory allows.
-
-    Args:
-        channels: The signals.
-        frames: The frames.
-        taps: How many lags.
-    """
-
-    def __init__(self, channels: Channels, frames: list[Span], taps: int) -> None:
-        self._channels, self._frames, self._taps = channels, frames, taps
-        known = channels.references
-        self._shape = (known, known + channels.estimates, taps)
-        self._kept: Tensor | None = None
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield those of one frame after the other."""
-        if self._kept is not None:
-            yield from self._kept
-        else:
-            yield from span_correlations(self._channels, self._frames, self._taps)
-
-    def of_track(self, length: int) -> Tensor:
-        """Return the correlations of the whole track. Shape: `[I, I + O, L]`."""
-        edges = [stop for _, stop in self._frames]
-        starts = [start for start, _ in self._frames]
-        frames_tile = starts[1:] == edges[:-1] and edges[0] - starts[0] >= self._taps
-        if not frames_tile:
-            return next(span_correlations(self._channels, [(0, length)], self._taps))
-        rest = [(edges[-1], length)] if edges[-1] < length else []
-        total = across(self._channels, [edges[-1], *starts[1:]], (0, length), self._taps)
-        total += sum(span_correlations(self._channels, rest, self._taps))
-        bytes_needed = 8 * len(self._frames) * math.prod(self._shape)
-        kept = (
-            total.new_empty(len(self._frames), *self._shape)
-            if bytes_needed <= _KEPT_BYTES
-            else None
-        )
-        for index, correlations in enumerate(self):
-            total += correlations
-            if kept is not None:
-                kept[index] = correlations
-        self._kept = kept
-        return total
-
-
-def _filters(channels: Channels, layout: Layout, correlations: Tensor, span: Span) -> Filters:
-    """Find the filters that project the estimates onto the references in a span."""
-    c, s = layout.channels, layout.references
-    alone = []
-    for j, k in layout.pairs:
-        own, to = slice(j * c, (j + 1) * c), slice((s + k) * c, (s + k + 1) * c)
-        right = correlations[own, to].permute(0, 2, 1).flatten(0, 1)  # d
-        solution, _ = Equations(correlations[own, own], right).solve(right)
-        alone.append(solution.reshape(c, -1, c))
-    return Filters(distortion_filters(channels, correlations, span), torch.stack(alone))
 
 
 def _ratios(energies: Energies, layout: Layout, *, sources: bool) -> NDArray[np.float64]:

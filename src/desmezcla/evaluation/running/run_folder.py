@@ -17,8 +17,8 @@ from typing import Any
 from desmezcla.audio.files import PendingFile, write_error
 from desmezcla.datasets.track import Track
 from desmezcla.errors import EvaluationError
-from desmezcla.evaluation.result_tables import TABLE_FILES
 from desmezcla.evaluation.results import ABOUT_FILE, EXCERPTS_FOLDER, SPLITS, read_about
+from desmezcla.evaluation.running.result_tables import TABLE_FILES
 
 # The temporary names of `PendingFile`, with the id of the process.
 _UNFINISHED = re.compile(r"\..*\.(\d+)-[0-9a-f]{8}\.part")

@@ -1,0 +1,1 @@
+"""Ratios of energies: BSS Eval, and what needs no filters."""
