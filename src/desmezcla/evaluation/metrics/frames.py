@@ -19,7 +19,7 @@ from desmezcla.evaluation.metrics.filters import Equations, distortion_filters
 
 # Correlations of so many bytes are kept from the search for the filters to the scores; beyond that
 # they are computed again.
-_KEPT_BYTES = 512 << 20
+_KEPT_BYTES = 384 << 20
 
 
 def framewise_energies(
@@ -56,12 +56,18 @@ def track_energies(
     tables = _Tables(channels, frames, taps)
     filters = _filters(channels, layout, tables.of_track(length), (0, length))
     forms = Forms(layout, filters)
-    direct = on_all_cores(
-        lambda frame: direct_energies(channels, layout, frame), frames, channels.device
-    )
+    # Filled in place: a small tensor left behind by each frame would hold the heap's large holes
+    # open, half a gigabyte in a song.
+    kinds = layout.references + layout.estimates + len(layout.pairs)
+    direct = filters.every.new_empty(kinds, len(frames))
+
+    def fill(index: int) -> None:
+        direct[:, index] = direct_energies(channels, layout, frames[index])
+
+    on_all_cores(fill, range(len(frames)), channels.device)
     parts = [
-        forms.energies(correlations[None], own[:, None])
-        for correlations, own in zip(tables, direct, strict=True)
+        forms.energies(correlations[None], direct[:, index, None])
+        for index, correlations in enumerate(tables)
     ]
     return Energies.joined(parts)
 
