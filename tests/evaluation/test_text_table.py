@@ -89,8 +89,11 @@ ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1)
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=2))
 def test_any_text_comes_back_from_csv(cells: list[str]) -> None:
     table = TextTable("", ("a", "b"), (tuple(cells),))
-    # What looks bold, a minus before a number and breaks of lines are rewritten on purpose.
-    plain = [" ".join("".join(split_bold(cell)).splitlines()) for cell in cells]
+    # What looks bold, a minus before a number, null characters and breaks of lines are rewritten on
+    # purpose.
+    plain = [
+        " ".join("".join(split_bold(cell)).splitlines()).replace("\0", "\ufffd") for cell in cells
+    ]
     assert [cell.replace("−", "-") for cell in read_csv(csv_text(table))[1]] == [
         cell.replace("−", "-") for cell in plain
     ]

@@ -147,7 +147,8 @@ def latex(table: TextTable) -> str:
 def csv_text(table: TextTable) -> str:
     """Write heads and rows as CSV, without title and notes, so that programs can read it.
 
-    Minus signs become hyphens, which programs take for numbers, and nothing is bold.
+    Minus signs become hyphens, which programs take for numbers, and nothing is bold. A null
+    character, which not every reader of CSV takes, becomes the sign for what cannot be shown.
 
     Errors:
         ParameterError: if rows or groups do not fit the columns.
@@ -203,7 +204,8 @@ def _check(table: TextTable) -> None:
 
 
 def _plain(cell: str) -> str:
-    return re.sub(r"−(?=[\d.])", "-", _one_line("".join(split_bold(cell))))
+    text = _one_line("".join(split_bold(cell))).replace("\0", "\ufffd")
+    return re.sub(r"−(?=[\d.])", "-", text)
 
 
 def _one_line(text: str) -> str:

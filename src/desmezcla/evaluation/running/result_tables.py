@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from desmezcla.evaluation.comparing.statistics import aggregate
 from desmezcla.evaluation.comparing.tables import frame_table, track_table
 from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.evaluation.optional import require
@@ -57,7 +58,7 @@ def overall_scores(
     tracks = track_table(results)
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for (system, stem, metric), group in tracks.groupby(["system", "stem", "metric"], sort=False):
-        score = float(group["score"].median())
+        score = aggregate(group["score"].to_numpy(), "median")
         values = found.setdefault(system, {}).setdefault(stem, {})
         values[metric] = round(score, 5) if math.isfinite(score) else None
     return found
