@@ -130,3 +130,20 @@ class PendingFile:
         with contextlib.suppress(OSError):
             self._file.close()
         self.temporary.unlink(missing_ok=True)
+
+
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that appears only when it is complete, in the place of any older one.
+
+    Errors:
+        AudioFileError: if it cannot be written.
+    """
+    file = PendingFile(path)
+    try:
+        file.write(content)
+        file.finish()
+        file.publish()
+    except OSError as error:
+        raise write_error(file.path, error) from error
+    finally:
+        file.discard()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from desmezcla.batch.processes import Event, Interrupted, Report, run_in_processes
+from desmezcla.audio.files import write_file
+from desmezcla.batch.processes import Event, Report, attempt, run_in_processes
 from desmezcla.datasets.track import Dataset, Track
 from desmezcla.errors import DesmezclaError, EvaluationError
 from desmezcla.evaluation.running.excerpts import excerpt_files
@@ -19,12 +20,11 @@ from desmezcla.evaluation.running.run_folder import (
     prepare_folder,
     remove_unfinished,
     scores_file,
-    write_bytes,
     write_text,
 )
 from desmezcla.evaluation.running.scoring import TrackOptions, evaluate_track, scored_stems
 from desmezcla.evaluation.running.systems import System
-from desmezcla.evaluation.scores import Results
+from desmezcla.evaluation.scores import Results, TrackScores
 from desmezcla.evaluation.track_json import track_json
 from desmezcla.version import VERSION
 
@@ -195,13 +195,13 @@ class _Evaluating:
 def _evaluate(system: System, task: TrackTask, job: EvaluationJob, report: Report) -> None:
     """Evaluate one track and report its events; what goes wrong with it is an event, too."""
     track = task.track
-    report({"event": "start", "input": track.name})
+    path = scores_file(job.out, track)
 
     def progress(stage: str, fraction: float) -> None:
         event = {"event": "progress", "input": track.name, "stage": stage, "fraction": fraction}
         report(event | {"eta_s": None})
 
-    try:
+    def work() -> TrackScores:
         scores = evaluate_track(
             system,
             track,
@@ -210,17 +210,11 @@ def _evaluate(system: System, task: TrackTask, job: EvaluationJob, report: Repor
             excerpts=excerpts_folder(job.out, track) if task.excerpt else None,
             progress=progress,
         )
-        path = scores_file(job.out, track)
         write_text(path, track_json(scores))
-    except Interrupted:
-        raise
-    except DesmezclaError as error:
-        report({"event": "error", "input": track.name, "message": str(error)})
-        return
-    except Exception as error:
-        _log.debug("unexpected error", exc_info=True)
-        message = f"{type(error).__name__}: {error}; this is a fault of desmezcla, please report it"
-        report({"event": "error", "input": track.name, "message": message})
+        return scores
+
+    scores = attempt(work, track.name, report)
+    if scores is None:
         return
     for note in scores.notes:
         _log.info("%s: %s", track.name, note)
@@ -231,7 +225,7 @@ def _evaluate(system: System, task: TrackTask, job: EvaluationJob, report: Repor
 def _write_tables(out: Path) -> Results:
     results, contents = table_contents(out)
     for name, content in contents.items():
-        write_bytes(out / name, content)
+        write_file(out / name, content)
     return results
 
 

@@ -1,6 +1,5 @@
 """Tasks on this machine: one after the other, or several processes side by side."""
 
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from desmezcla.batch.inputs import Refusal, Task
-from desmezcla.batch.processes import Event, Interrupted, Report, run_in_processes
+from desmezcla.batch.processes import Event, Report, attempt, run_in_processes
 from desmezcla.errors import DesmezclaError
 from desmezcla.inference.files import Progress, SeparatedFile, plan_paths
 from desmezcla.inference.offline import Separator
 from desmezcla.inference.outputs import OutputOptions, StemMix, output_options
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,28 +77,21 @@ def run_tasks(
 def run_task(separator: Separator, task: Task, job: Job, report: Report) -> SeparatedFile | None:
     """Separate one track and report its events; what goes wrong with it is an event, too."""
     name = os.fspath(task.path)
-    report({"event": "start", "input": name})
 
     def progress(now: Progress) -> None:
         report({"event": "progress", "input": name, "fraction": now.fraction, "eta_s": now.eta_s})
 
-    try:
-        result = separator.separate_file(
+    def work() -> SeparatedFile:
+        return separator.separate_file(
             task.path,
             job.out,
             track=task.track,
             progress=progress,
             **job.output.model_dump(),
         )
-    except Interrupted:
-        raise
-    except DesmezclaError as error:
-        report({"event": "error", "input": name, "message": str(error)})
-        return None
-    except Exception as error:
-        _log.debug("unexpected error", exc_info=True)
-        message = f"{type(error).__name__}: {error}; this is a fault of desmezcla, please report it"
-        report({"event": "error", "input": name, "message": message})
+
+    result = attempt(work, name, report)
+    if result is None:
         return None
     outputs = {stem: os.fspath(path) for stem, path in result.paths.items()}
     report({"event": "file", "input": name, "outputs": outputs, "skipped": result.skipped})

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.managers import SyncManager
 from typing import Any, TypeVar
 
+from desmezcla.errors import DesmezclaError
+
 _log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
@@ -23,10 +25,36 @@ Report = Callable[[Event], None]
 _GRACE_S = 30.0
 
 _Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 class Interrupted(Exception):
     """The parent process wants its workers to stop, or is no more."""
+
+
+def attempt(work: Callable[[], _Result], name: str, report: Report) -> _Result | None:
+    """Do a task, reporting its start; what goes wrong with it is an event, too.
+
+    Args:
+        work: Does the task; it does not return None.
+        name: Of the task, for the events.
+        report: Called with the events.
+
+    Returns:
+        What `work` returned; None if it failed.
+    """
+    report({"event": "start", "input": name})
+    try:
+        return work()
+    except Interrupted:
+        raise
+    except DesmezclaError as error:
+        message = str(error)
+    except Exception as error:
+        _log.debug("unexpected error", exc_info=True)
+        message = f"{type(error).__name__}: {error}; this is a fault of desmezcla, please report it"
+    report({"event": "error", "input": name, "message": message})
+    return None
 
 
 def run_in_processes(

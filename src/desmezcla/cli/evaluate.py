@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from desmezcla.cli.options import Precision, read_names, read_number, read_segment
+from desmezcla.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    JsonOption,
+    OverlapOption,
+    Precision,
+    PrecisionOption,
+    QuietOption,
+    SeedOption,
+    SegmentOption,
+    ShiftsOption,
+    VerboseOption,
+    read_names,
+    read_number,
+    read_segment,
+)
 from desmezcla.errors import ParameterError
 
 if TYPE_CHECKING:  # at run time it would slow down `desmezcla --help`
@@ -90,37 +105,22 @@ def evaluate(
     save_stems: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the estimates, as TRACK/STEM.wav.")
     ] = None,
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
-    ] = "auto",
-    segment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECONDS|track",
-            help="Length that the model sees at once; the release's own if not given.",
-        ),
-    ] = None,
-    overlap: Annotated[
-        float, typer.Option(help="Part of a segment shared with the next, from 0 to below 1.")
-    ] = 0.25,
-    shifts: Annotated[int, typer.Option(help="Average over that many shifted passes.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the shifts.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Segments that the model sees together.")] = 1,
-    precision: Annotated[
-        Precision, typer.Option(help="What the model computes in.")
-    ] = Precision.auto,
+    device: DeviceOption = "auto",
+    segment: SegmentOption = None,
+    overlap: OverlapOption = 0.25,
+    shifts: ShiftsOption = 0,
+    seed: SeedOption = 0,
+    batch_size: BatchSizeOption = 1,
+    precision: PrecisionOption = Precision.auto,
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=1, help="Tracks to evaluate at the same time.")
     ] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier evaluation.")
     ] = False,
-    json_lines: Annotated[
-        bool,
-        typer.Option("--json", help="Print events on standard output, one JSON object a line."),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print details.")] = False,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Score separation against true stems.
 

@@ -1,6 +1,9 @@
-"""What several commands read from their options in the same way."""
+"""Options that several commands have, and what is read from them."""
 
 from enum import Enum
+from typing import Annotated
+
+import typer
 
 from desmezcla.errors import ParameterError
 
@@ -11,6 +14,30 @@ class Precision(str, Enum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+DeviceOption = Annotated[
+    str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
+]
+SegmentOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS|track",
+        help="Length that the model sees at once; the release's own if not given.",
+    ),
+]
+OverlapOption = Annotated[
+    float, typer.Option(help="Part of a segment shared with the next, from 0 to below 1.")
+]
+ShiftsOption = Annotated[int, typer.Option(help="Average over that many shifted passes.")]
+SeedOption = Annotated[int, typer.Option(help="Of the shifts.")]
+BatchSizeOption = Annotated[int, typer.Option(help="Segments computed together.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="How exactly to compute.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print events on standard output, one JSON object a line.")
+]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Print details.")]
 
 
 def read_names(text: str | None) -> tuple[str, ...] | None:

@@ -6,7 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from desmezcla.cli.options import Precision, read_names, read_number, read_segment
+from desmezcla.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    JsonOption,
+    OverlapOption,
+    Precision,
+    PrecisionOption,
+    QuietOption,
+    SeedOption,
+    SegmentOption,
+    ShiftsOption,
+    VerboseOption,
+    read_names,
+    read_number,
+    read_segment,
+)
 from desmezcla.errors import ParameterError
 
 
@@ -30,9 +45,7 @@ def separate(
         typer.Option("-m", "--model", "-n", "--name", help="Release; see `desmezcla models list`."),
     ] = "default",
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("separated"),
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     stems: Annotated[
         str | None, typer.Option(help="Stems to write, as in vocals,drums; all if not given.")
     ] = None,
@@ -56,20 +69,12 @@ def separate(
         str | None, typer.Option(help="Of lossy files, as in 192k (or 192).")
     ] = None,
     sample_rate: Annotated[str, typer.Option(help="source, model, or in Hz.")] = "source",
-    overlap: Annotated[
-        float, typer.Option(help="Part of a segment shared with the next, from 0 to below 1.")
-    ] = 0.25,
-    segment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECONDS|track",
-            help="Length that the model sees at once; the release's own if not given.",
-        ),
-    ] = None,
-    shifts: Annotated[int, typer.Option(help="Average over that many shifted passes.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the shifts.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Segments computed together.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="How exactly to compute.")] = Precision.auto,
+    overlap: OverlapOption = 0.25,
+    segment: SegmentOption = None,
+    shifts: ShiftsOption = 0,
+    seed: SeedOption = 0,
+    batch_size: BatchSizeOption = 1,
+    precision: PrecisionOption = Precision.auto,
     start: Annotated[float, typer.Option(metavar="SECONDS", help="Where to begin.")] = 0.0,
     duration: Annotated[
         float | None,
@@ -87,12 +92,9 @@ def separate(
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=1, help="Files to separate at the same time.")
     ] = 1,
-    json_lines: Annotated[
-        bool,
-        typer.Option("--json", help="Print events on standard output, one JSON object a line."),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print details.")] = False,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Separate songs into stems.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from desmezcla.cli.options import DeviceOption, JsonOption, QuietOption, VerboseOption
 from desmezcla.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def train(
         str | None,
         typer.Option(metavar="TIME", help="Stop after that much time: 90s, 20m, 8h or 2d."),
     ] = None,
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda (or cuda:1, …) or mps.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     devices: Annotated[
         int, typer.Option(help="GPUs, or processes of the CPU, that share each step.")
     ] = 1,
@@ -63,12 +62,9 @@ def train(
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="List the recipes and end.")
     ] = False,
-    json_lines: Annotated[
-        bool,
-        typer.Option("--json", help="Print events on standard output, one JSON object a line."),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print details.")] = False,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Train a model on a dataset.
 

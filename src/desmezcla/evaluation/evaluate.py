@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from desmezcla.evaluation.config import BssEvalConfig, Version
 from desmezcla.evaluation.metrics.bss_eval import bss_eval
 from desmezcla.evaluation.metrics.sdr import track_ratios
 from desmezcla.evaluation.scores import Scores
-from desmezcla.evaluation.signals import Audio, ChosenSignals, Signals, array_signals
+from desmezcla.evaluation.signals import ChosenSignals, FittedSignals, Signals, array_signals
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def score_signals(
             f"{'cut' if estimates.length_samples > length else 'followed by silence'} "
             f"to the {length} of the references"
         )
-    fitted = _Fitted(estimates, length)
+    fitted = FittedSignals(estimates, length)
     ratios = track_ratios(true, fitted)
     for silent, what in (
         (ratios.silent_references, "reference"),
@@ -147,28 +146,6 @@ def score_signals(
         for index, stem in enumerate(stems)
     }
     return scores, tuple(notes)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """Signals cut, or followed by silence, to a length."""
-
-    signals: Signals
-    length_samples: int
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        return self.signals.stems
-
-    @property
-    def channels(self) -> int:
-        return self.signals.channels
-
-    def read(self, start: int, stop: int) -> Audio:
-        there = self.signals.length_samples
-        audio = self.signals.read(min(start, there), min(stop, there))
-        missing = stop - start - audio.shape[-1]
-        return np.pad(audio, ((0, 0), (0, 0), (0, missing))) if missing else audio
 
 
 def _chosen(references: Signals, stems: tuple[str, ...]) -> tuple[Signals, list[str]]:

@@ -122,6 +122,36 @@ class ChosenSignals:
         return self.signals.read(start, stop)[places]
 
 
+@dataclass(frozen=True)
+class FittedSignals:
+    """Signals cut, or followed by silence, to a length.
+
+    Attributes:
+        signals: The signals.
+        length_samples: The length.
+    """
+
+    signals: Signals
+    length_samples: int
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.signals.stems
+
+    @property
+    def channels(self) -> int:
+        """Channels of each stem."""
+        return self.signals.channels
+
+    def read(self, start: int, stop: int) -> Audio:
+        """Return samples `[S, C, stop - start]`."""
+        there = self.signals.length_samples
+        audio = self.signals.read(min(start, there), min(stop, there))
+        missing = stop - start - audio.shape[-1]
+        return np.pad(audio, ((0, 0), (0, 0), (0, missing))) if missing else audio
+
+
 def write_signals(path: Path, stems: tuple[str, ...], blocks: Iterable[Audio]) -> FileSignals:
     """Write the blocks of a separation to a file, to be read part by part.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from desmezcla.audio.files import PendingFile
+from desmezcla.audio.files import write_file
 
 
 class Provenance(BaseModel):
@@ -41,13 +41,7 @@ class Provenance(BaseModel):
         Errors:
             AudioFileError: if it cannot be written.
         """
-        file = PendingFile(path)
-        try:
-            file.write((json.dumps(self.model_dump(), indent=2) + "\n").encode())
-            file.finish()
-            file.publish()
-        finally:
-            file.discard()
+        write_file(path, (json.dumps(self.model_dump(), indent=2) + "\n").encode())
 
 
 def read_provenance(path: Path) -> Provenance | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from desmezcla.audio.files import PendingFile
+from desmezcla.audio.files import write_file
 from desmezcla.evaluation.blind.report import WINDOW_S, BlindReport, SignalReport
 from desmezcla.evaluation.blind.wording import COLUMNS, LEGEND, cells, heading, sum_line
 
@@ -52,13 +52,7 @@ def blind_html(report: BlindReport, path: Path) -> None:
     Errors:
         AudioFileError: if it cannot be written.
     """
-    file = PendingFile(path)
-    try:
-        file.write(page(report).encode())
-        file.finish()
-        file.publish()
-    finally:
-        file.discard()
+    write_file(path, page(report).encode())
 
 
 def page(report: BlindReport) -> str:

@@ -39,10 +39,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from desmezcla.errors import EvaluationError, ParameterError
+from desmezcla.errors import ParameterError
 from desmezcla.evaluation.metrics.correlations import Channels
 from desmezcla.evaluation.metrics.energies import Energies, Layout
 from desmezcla.evaluation.metrics.frames import framewise_energies, track_energies
+from desmezcla.evaluation.optional import require
 from desmezcla.evaluation.signals import Signals
 
 
@@ -205,14 +206,9 @@ def _best_order(sir: NDArray[np.float64], layout: Layout, *, framewise: bool) ->
     stems, frames = layout.references, sir.shape[2]
     if len(layout.pairs) == stems:
         return np.repeat(np.arange(stems)[:, None], frames, axis=1)
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise EvaluationError(
-            "permute=True needs scipy; install it with: pip install 'desmezcla[eval]'"
-        ) from error
+    assign = require("scipy.optimize").linear_sum_assignment
     # A large number stands for infinity, and the least one for what could not be scored.
     scores = np.clip(np.nan_to_num(sir, nan=-1e4, posinf=1e4, neginf=-1e4), -1e4, 1e4)
     parts = np.moveaxis(scores, 2, 0) if framewise else scores.mean(axis=2)[None]
-    orders = np.stack([linear_sum_assignment(-part)[1] for part in parts], axis=1)
+    orders = np.stack([assign(-part)[1] for part in parts], axis=1)
     return np.broadcast_to(orders, (stems, frames)).astype(np.int64)

@@ -96,7 +96,7 @@ def across(channels: Channels, edges: Sequence[int], span: Span, lags: int) -> T
     Shape:
         returns `[I, I + O, L]`.
     """
-    size, known = 1 << (2 * lags).bit_length(), channels.references
+    size, known = power_of_two(2 * lags), channels.references
     shape = (size // 2 + 1, known, known + channels.estimates)
     spectrum = torch.zeros(shape, dtype=torch.complex128, device=channels.device)
     for edge in edges:
@@ -142,7 +142,7 @@ def from_spectrum(spectrum: Tensor, size: int, lags: int) -> Tensor:
 
 def _of_span(channels: Channels, span: Span, lags: int) -> Tensor:
     start, stop = span
-    size = min(1 << (_TRANSFORM_PER_LAG * lags - 1).bit_length(), _enough(stop - start + lags - 1))
+    size = power_of_two(min(_TRANSFORM_PER_LAG * lags, stop - start + lags - 1))
     hop = size - lags + 1
     known = channels.references
     blocks_at_once = max(1, _BATCH_SAMPLES // (size * (2 * known + channels.estimates)))
@@ -157,6 +157,6 @@ def _of_span(channels: Channels, span: Span, lags: int) -> Tensor:
     return from_spectrum(torch.stack(spectra).sum(dim=0), size, lags)
 
 
-def _enough(samples: int) -> int:
+def power_of_two(samples: int) -> int:
     """Return the power of two that is not below a number."""
     return 1 << max(0, samples - 1).bit_length()

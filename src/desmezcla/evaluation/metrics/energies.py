@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from desmezcla.evaluation.metrics.correlations import Channels, Span
+from desmezcla.evaluation.metrics.correlations import Channels, Span, power_of_two
 
 # Of sums in double precision, relative to them.
 _ROUNDING = torch.finfo(torch.float64).eps
@@ -161,7 +161,7 @@ def _square(filters: Tensor) -> Tensor:
         filters: `[P, C, I, L]`; returns `[P, I·I·L]`.
     """
     taps = filters.shape[-1]
-    size = 1 << (2 * taps).bit_length()
+    size = power_of_two(2 * taps)
     spectra = torch.fft.rfft(filters, n=size)
     product = torch.einsum("pcif,pcjf->pijf", spectra, spectra.conj())
     q: Tensor = torch.fft.irfft(product, n=size)[..., :taps]

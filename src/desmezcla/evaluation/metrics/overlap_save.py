@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from desmezcla.evaluation.metrics.correlations import power_of_two
+
 # Lengths of a block's transform that are tried, in units of the filters' length rounded up to a
 # power of two: all are quick to transform.
 _LENGTHS = (3, 4, 5, 6, 8, 9, 10, 12, 15, 16)
@@ -26,8 +28,7 @@ class OverlapSave:
 
     def __init__(self, filters: Tensor, samples: int) -> None:
         taps = filters.shape[1]
-        unit = 1 << max(0, taps - 1).bit_length()
-        sizes = [unit * n for n in _LENGTHS]
+        sizes = [power_of_two(taps) * n for n in _LENGTHS]
         self.past = taps - 1
         self.size = min(sizes, key=lambda size: size * -(-samples // (size - taps + 1)))
         self.step = self.size - self.past

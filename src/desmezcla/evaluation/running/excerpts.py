@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from desmezcla.audio.formats import writable_rate
 from desmezcla.audio.stems import StemWriter
 from desmezcla.datasets.reading import MIXTURE
-from desmezcla.evaluation.signals import Audio, Signals
+from desmezcla.evaluation.signals import FittedSignals, Signals
 from desmezcla.inference.blocks import resampled
 
 EXCERPT_S = 8.0
@@ -68,8 +68,10 @@ def write_excerpts(
         AudioFileError: if a file cannot be written.
     """
     start = excerpt_start(references, sample_rate)
-    stop = min(start + round(EXCERPT_S * sample_rate), references.length_samples)
-    parts = [_part(signals, start, stop) for signals in (mixture, estimates, references)]
+    length = references.length_samples
+    stop = min(start + round(EXCERPT_S * sample_rate), length)
+    every = (mixture, estimates, references)
+    parts = [FittedSignals(signals, length).read(start, stop) for signals in every]
     rate = writable_rate("mp3", sample_rate)
     files = excerpt_files(folder, references.stems)
     channels = references.channels
@@ -79,13 +81,6 @@ def write_excerpts(
     ) as writer:
         for block in resampled([np.concatenate(parts)], sample_rate, rate):
             writer.write(block)
-
-
-def _part(signals: Signals, start: int, stop: int) -> Audio:
-    """Return a part, followed by silence where the signals end before. Shape: `[S, C, n]`."""
-    there = min(stop, signals.length_samples)
-    audio = signals.read(min(start, there), there)
-    return np.pad(audio, ((0, 0), (0, 0), (0, stop - start - audio.shape[-1])))
 
 
 def _energies(signals: Signals, step: int) -> Iterator[NDArray[np.float64]]:

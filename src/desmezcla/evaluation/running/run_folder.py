@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from desmezcla.audio.files import PendingFile, write_error
+from desmezcla.audio.files import write_file
 from desmezcla.datasets.track import Track
 from desmezcla.errors import EvaluationError
 from desmezcla.evaluation.results import ABOUT_FILE, EXCERPTS_FOLDER, SPLITS, read_about
@@ -77,24 +77,7 @@ def write_text(path: Path, text: str) -> None:
     Errors:
         AudioFileError: if it cannot be written.
     """
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears only when it is complete.
-
-    Errors:
-        AudioFileError: if it cannot be written.
-    """
-    file = PendingFile(path)
-    try:
-        file.write(content)
-        file.finish()
-        file.publish()
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        file.discard()
+    write_file(path, text.encode("utf-8"))
 
 
 def remove_unfinished(folder: Path) -> None:
