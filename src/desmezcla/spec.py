@@ -22,6 +22,8 @@ class ModelSpec:
             model fall on the same samples in every segment.
         causal: Whether output up to a sample depends on input up to that sample only
             (plus a fixed latency).
+        latency_samples: For a causal model, the samples that it looks ahead: output sample t
+            depends on no input after t + latency_samples.
         normalise: "track" for models that expect audio standardised by the mean and the deviation
             of the whole track; the engine then reads the track once before it separates.
         window: Weight of a segment in the overlap: "crossfade" between the kept parts, or
@@ -38,6 +40,7 @@ class ModelSpec:
     context_samples: int = 0
     hop_samples: int = 1
     causal: bool = False
+    latency_samples: int = 0
     normalise: Literal["none", "track"] = "none"
     window: Literal["crossfade", "triangle"] = "crossfade"
 
@@ -55,6 +58,8 @@ class ModelSpec:
                 f"segment_samples={self.segment_samples} and hop_samples={self.hop_samples} "
                 "must be positive"
             )
+        if self.latency_samples < 0:
+            raise ParameterError(f"latency_samples={self.latency_samples} must be 0 or more")
         if not 0 <= self.context_samples < self.segment_samples:
             raise ParameterError(
                 f"context_samples={self.context_samples} must be at least 0 and less than "

@@ -81,10 +81,11 @@ def published(
         "size_bytes": 1000,
         "files": files,
     }
-    (tmp_path / "catalog.yaml").write_text(
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "all.yaml").write_text(
         yaml.safe_dump({"aliases": {"nick": "small"}, "releases": [entry]})
     )
-    monkeypatch.setattr(catalog_module, "CATALOG", tmp_path / "catalog.yaml")
+    monkeypatch.setattr(catalog_module, "CATALOG", tmp_path / "catalog")
     monkeypatch.setattr(catalog_module, "_content", catalog_module._content.__wrapped__)
 
     def serve(handler: BaseHTTPRequestHandler) -> None:

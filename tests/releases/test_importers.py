@@ -148,8 +148,11 @@ def test_files_of_the_catalog_are_known_by_their_checksums(
         "size_bytes": 1,
         "files": files,
     }
-    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump({"aliases": {}, "releases": [entry]}))
-    monkeypatch.setattr(catalog_module, "CATALOG", tmp_path / "catalog.yaml")
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "all.yaml").write_text(
+        yaml.safe_dump({"aliases": {}, "releases": [entry]})
+    )
+    monkeypatch.setattr(catalog_module, "CATALOG", tmp_path / "catalog")
     monkeypatch.setattr(catalog_module, "_content", catalog_module._content.__wrapped__)
     both = import_release(folder, "both").info
     assert (both.name, both.license, both.stems) == ("both", "MIT", ("speech", "noise"))

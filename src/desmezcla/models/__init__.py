@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from desmezcla.errors import ParameterError
-from desmezcla.models.base import ModelConfig, SeparationModel, SpectralModel
+from desmezcla.models.base import Core, ModelConfig, SeparationModel, SpectralModel
 
 __all__ = [
+    "Core",
     "ModelConfig",
     "SeparationModel",
     "SpectralModel",

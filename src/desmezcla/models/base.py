@@ -1,6 +1,8 @@
 """What all architectures share: a frozen configuration, a specification, one shape contract."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
@@ -55,6 +57,28 @@ def spectrogram_spec(
     )
 
 
+@dataclass(frozen=True)
+class Core:
+    """The network inside a model, cut out so that it can be exported: real tensors in and out.
+
+    What comes before and after it is signal processing that another program does itself, so that
+    `leave(mix, network(*enter(mix)))` is what the model's `separate` gives.
+
+    Attributes:
+        network: Takes the tensors that `enter` makes, and returns one tensor.
+        enter: From a mixture `[B, C, T]` to the tensors that the network takes.
+        leave: From the mixture and the network's tensor to the stems `[B, S, C, T]`.
+        length_axes: For each input, the axis whose size follows the length of the mixture.
+        inputs: For each input, what it is called in an exported file.
+    """
+
+    network: nn.Module
+    enter: Callable[[Tensor], tuple[Tensor, ...]]
+    leave: Callable[[Tensor, Tensor], Tensor]
+    length_axes: tuple[int, ...]
+    inputs: tuple[str, ...] = ("input",)
+
+
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
@@ -88,6 +112,21 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
             mix: `[B, C, T]`; returns `[B, S, C, T]`.
         """
         return self.separate(mix)
+
+    def training_waveforms(self, mix: Tensor, stems: Tensor) -> Tensor:
+        """Return what a loss on waveforms compares with the true stems, which are given here.
+
+        Only a model that learns to repair its targets (diffusion) looks at them; for every other
+        this is `waveforms`.
+
+        Shape:
+            mix: `[B, C, T]`; stems: `[B, S, C, T]`; returns `[B, S, C, T]`.
+        """
+        return self.waveforms(mix)
+
+    def core(self) -> Core | None:
+        """Return the network that can be exported to ONNX, None where it cannot be."""
+        return None
 
     def forward(self, mix: Tensor) -> Tensor:
         """Separate a mixture into stems.

@@ -1,4 +1,7 @@
-"""Releases that others published and that can be fetched: `catalog.yaml` as checked records."""
+"""Releases that others published and that can be fetched, as checked records.
+
+Each file of the folder `catalog_files` has the releases of one program.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -18,7 +21,7 @@ from desmezcla.releases.release import (
     read_yaml,
 )
 
-CATALOG = Path(__file__).with_name("catalog.yaml")
+CATALOG = Path(__file__).with_name("catalog_files")
 
 
 class SourceFile(Frozen):
@@ -84,17 +87,25 @@ class CatalogEntry(Summary):
 
 
 class _Catalog(Frozen):
-    aliases: dict[Name, Name]
-    releases: tuple[CatalogEntry, ...]
+    aliases: dict[Name, Name] = {}
+    releases: tuple[CatalogEntry, ...] = ()
 
 
 @cache
 def _content() -> _Catalog:
+    parts = [_read_part(path) for path in sorted(CATALOG.glob("*.yaml"))]
+    return _Catalog(
+        aliases={alias: name for part in parts for alias, name in part.aliases.items()},
+        releases=tuple(entry for part in parts for entry in part.releases),
+    )
+
+
+def _read_part(path: Path) -> _Catalog:
     try:
-        return _Catalog.model_validate(read_yaml(CATALOG))
+        return _Catalog.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ReleaseError(
-            f"{CATALOG} is damaged: {explain(error)}; install desmezcla again"
+            f"{path} is damaged: {explain(error)}; install desmezcla again"
         ) from error
 
 

@@ -48,7 +48,8 @@ class Objective(nn.Module):
         losses = self.losses
         terms: dict[str, Tensor]
         if losses.domain == "waveform":
-            terms = losses(model.waveforms(mixture)[:, :count], stems, mixture)
+            estimates = model.training_waveforms(mixture, stems)[:, :count]
+            terms = losses(estimates, stems, mixture)
         else:
             assert isinstance(model, SpectralModel)
             estimates = model.spectra(mixture)[:, :count]
