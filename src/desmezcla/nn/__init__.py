@@ -1,0 +1,1 @@
+"""Blocks that two or more architectures share; what only one needs stands in its own file."""
