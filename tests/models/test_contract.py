@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from desmezcla.errors import ParameterError
+from desmezcla.exporting import export_core
 from desmezcla.inference.engine import Engine, EngineOptions
 from desmezcla.inference.sources import ArraySource
 from desmezcla.models import build_model, config_class, list_models, model_class
@@ -17,6 +18,10 @@ from desmezcla.releases.checkpoint import load_model, save_release
 from desmezcla.releases.release import About
 
 KEYS = list_models()
+# Configurations, beside the tiny ones themselves, that make a model causal.
+CAUSAL_FIELDS: dict[str, dict[str, Any]] = {
+    "open_unmix": {"unidirectional": True, "wiener_iterations": 0},
+}
 
 
 def tiny(key: str, **fields: Any) -> SeparationModel[Any]:
@@ -85,6 +90,103 @@ def test_gradients_are_finite_and_reach_every_parameter(key: str) -> None:
     for name, parameter in parameters.items():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def band_limited_stems(rate: int, seconds: float) -> torch.Tensor:
+    """Return four stereo signals that differ in pitch, time and place. Shape: `[4, 2, T]`."""
+    t = torch.arange(round(rate * seconds)) / rate
+    voice = sum(torch.sin(2 * torch.pi * k * 300 * t + torch.sin(30 * t)) / k for k in (1, 2))
+    ticks = noise(len(t)) * 8 * torch.exp(-20 * (t % 0.25))
+    ticks = ticks - torch.nn.functional.avg_pool1d(ticks[None, None], 3, 1, 1)[0, 0]
+    bass = torch.sin(2 * torch.pi * 80 * t) * (1 + torch.cos(6 * t))
+    chord = sum(torch.sin(2 * torch.pi * f * t) for f in (1000.0, 1250.0, 1500.0))
+    signals = torch.stack([torch.as_tensor(x) for x in (voice, ticks, bass, chord)])
+    signals = 0.1 * signals / signals.square().mean(-1, keepdim=True).sqrt()
+    places = torch.tensor([[1.0, 1.0], [0.9, 1.1], [1.0, 0.9], [1.2, 0.6]])
+    return signals[:, None] * places[..., None]
+
+
+def mean_sdr_db(estimates: torch.Tensor, stems: torch.Tensor) -> torch.Tensor:
+    energy, error = stems.square().sum((-1, -2)), (estimates - stems).square().sum((-1, -2))
+    return 10 * torch.log10(energy / (error + 1e-9)).mean()
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if any(True for _ in tiny(key).parameters())])
+def test_one_example_can_be_learned_by_heart(key: str) -> None:
+    model = tiny(key, sample_rate=8000)
+    stems = band_limited_stems(8000, 2.0)[None, : len(model.spec.stems)]
+    mix = stems.sum(1)
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    reached = -np.inf
+    for step in range(400):
+        if step % 20 == 0:
+            with torch.no_grad():
+                reached = float(mean_sdr_db(model.eval()(mix), stems))
+            if reached > 10:
+                break
+        optimizer.zero_grad()
+        loss = -mean_sdr_db(model.train().training_waveforms(mix, stems), stems)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+    assert reached > 10, f"{reached:.1f} dB after {step} steps"
+
+
+def causal(key: str) -> SeparationModel[Any]:
+    return tiny(key, **CAUSAL_FIELDS.get(key, {}))
+
+
+CAUSAL = [key for key in KEYS if causal(key).spec.causal]
+
+
+@pytest.mark.parametrize("key", CAUSAL)
+def test_a_causal_model_does_not_look_further_ahead_than_it_says(key: str) -> None:
+    model = causal(key)
+    assert model.spec.causal
+    latency, length = model.spec.latency_samples, 6000
+    mix, other = noise(1, 2, length), noise(1, 2, length, seed=1)
+    expected = model(mix)
+    for now in (0, 1, 777, 3000):
+        changed = mix.clone()
+        changed[..., now + latency + 1 :] = other[..., now + latency + 1 :]
+        torch.testing.assert_close(
+            model(changed)[..., : now + 1], expected[..., : now + 1], rtol=0, atol=1e-6
+        )
+    # The figure is the true one, and not a safe bound far above it.
+    early = mix.clone()
+    early[..., 3000 + latency // 2 :] = other[..., 3000 + latency // 2 :]
+    assert not torch.allclose(model(early)[..., :3001], expected[..., :3001], rtol=0, atol=1e-6)
+
+
+EXPORTED = [key for key in KEYS if tiny(key).core() is not None]
+
+
+@pytest.mark.parametrize("key", EXPORTED)
+def test_the_core_is_the_network_of_the_model(key: str) -> None:
+    model = tiny(key)
+    core = model.core()
+    assert core is not None
+    for samples in (700, 3000):
+        mix = noise(2, 2, samples)
+        stems = core.leave(mix, core.network(*core.enter(mix)))
+        torch.testing.assert_close(stems, model(mix), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", EXPORTED)
+def test_the_core_exported_to_onnx_gives_the_same(key: str, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "core.onnx"
+    core = export_core(tiny(key), path, noise(1, 2, 3000))
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for samples in (3000, 5000):
+        inputs = core.enter(noise(1, 2, samples, seed=samples))
+        with torch.no_grad():
+            expected = core.network(*inputs)
+        feed = {name: x.numpy() for name, x in zip(core.inputs, inputs, strict=True)}
+        (got,) = session.run(None, feed)
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from desmezcla.errors import ParameterError
-from desmezcla.models.base import Core, ModelConfig, SeparationModel, SpectralModel
+from desmezcla.models.base import Core, ModelConfig, Part, SeparationModel, SpectralModel
 
 __all__ = [
     "Core",
     "ModelConfig",
+    "Part",
     "SeparationModel",
     "SpectralModel",
     "build_model",

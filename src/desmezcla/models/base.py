@@ -35,6 +35,7 @@ def spectrogram_spec(
     context_samples: int,
     grid_samples: int,
     stems: tuple[str, ...] | None = None,
+    latency_samples: int | None = None,
 ) -> ModelSpec:
     """Return the specification of a model that works on frames.
 
@@ -45,6 +46,7 @@ def spectrogram_spec(
         context_samples: Samples at each edge that may be discarded, as far as a segment has them.
         grid_samples: Segments start on multiples of this.
         stems: Stems that the model gives out; None for those of the configuration.
+        latency_samples: What a causal model looks ahead; None for one that is not causal.
     """
     segment_samples = max(hop_length, round(segment_s * config.sample_rate))
     return ModelSpec(
@@ -54,6 +56,8 @@ def spectrogram_spec(
         segment_samples=segment_samples,
         context_samples=min(context_samples, segment_samples - 1),
         hop_samples=grid_samples,
+        causal=latency_samples is not None,
+        latency_samples=latency_samples or 0,
     )
 
 
@@ -77,6 +81,20 @@ class Core:
     leave: Callable[[Tensor, Tensor], Tensor]
     length_axes: tuple[int, ...]
     inputs: tuple[str, ...] = ("input",)
+
+
+class Part(nn.Module):
+    """One method of a model as a module of its own, for `Core.network`."""
+
+    def __init__(self, owner: nn.Module, method: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.owner = owner  # so that its parameters are the module's
+        self.method = method
+        self.train(owner.training)  # an exporter restores this mode, for the owner as well
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call the method."""
+        return self.method(x)
 
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)

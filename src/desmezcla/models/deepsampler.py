@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.bands import band_weights, warped_centres
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
 
 TINY: dict[str, Any] = {
     "n_fft": 256,
@@ -137,18 +137,35 @@ class DeepSampler(SpectralModel[Config]):
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the masked STFT of the mixture; see `SpectralModel`."""
         spectrum = self.transform(mix)  # [B, C, F, N]
-        masks = self._masks(spectrum)  # [B, S, C, F, N]
-        # A real mask times a complex bin, without making the mask complex first.
-        return torch.view_as_complex(masks[..., None] * torch.view_as_real(spectrum)[:, None])
+        return self._masked(spectrum, self._band_masks(self._views(spectrum)))
+
+    def core(self) -> Core:
+        """Return what makes the masks of the bands; see `Core`."""
+
+        def enter(mix: Tensor) -> tuple[Tensor, ...]:
+            return (self._views(self.transform(mix)),)
+
+        def leave(mix: Tensor, masks: Tensor) -> Tensor:
+            return self._waveforms(self._masked(self.transform(mix), masks), mix.shape[-1])
+
+        return Core(Part(self, self._band_masks), enter, leave, length_axes=(2,), inputs=("views",))
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
-        hop, length = self.config.hop_length, mix.shape[-1]
-        return istft(self.spectra(mix), hop_length=hop, window=self.window, length=length)
+        return self._waveforms(self.spectra(mix), mix.shape[-1])
 
-    def _masks(self, spectrum: Tensor) -> Tensor:
-        """Return the masks of the stems. Shape: `[B, C, F, N] -> [B, S, C, F, N]`."""
-        x = self.entry(self._views(spectrum)) + self.place
+    def _waveforms(self, spectra: Tensor, length: int) -> Tensor:
+        return istft(spectra, hop_length=self.config.hop_length, window=self.window, length=length)
+
+    def _masked(self, spectrum: Tensor, band_masks: Tensor) -> Tensor:
+        """Return the stems' STFTs. Shape: `[B, C, F, N]`, `[B, S, C, K, N]`; `[B, S, C, F, N]`."""
+        masks = torch.matmul(self.weights, band_masks).to(spectrum.real.dtype)
+        # A real mask times a complex bin, without making the mask complex first.
+        return torch.view_as_complex(masks[..., None] * torch.view_as_real(spectrum)[:, None])
+
+    def _band_masks(self, views: Tensor) -> Tensor:
+        """Return the masks of the stems. Shape: `[B, H, N, K] -> [B, S, C, K, N]`."""
+        x = self.entry(views) + self.place
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):
             skips.append(level(x))
@@ -159,8 +176,8 @@ class DeepSampler(SpectralModel[Config]):
         for level, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
             x = level(F.leaky_relu(up(x), SLOPE) + skip)
         logits = self.exit(x).unflatten(1, (len(self.spec.stems), self.spec.channels))
-        masks = logits.softmax(1).transpose(-1, -2)  # [B, S, C, K, N]
-        return torch.matmul(self.weights, masks).to(spectrum.real.dtype)
+        masks: Tensor = logits.softmax(1).transpose(-1, -2)
+        return masks
 
     @torch.no_grad()
     def _views(self, spectrum: Tensor) -> Tensor:

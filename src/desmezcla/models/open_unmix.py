@@ -12,7 +12,7 @@ Differences from the paper:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
@@ -69,7 +69,13 @@ class PipelineConfig(ModelConfig):
             context_samples=round(self.context_s * self.sample_rate),
             grid_samples=self.hop_length * grid_frames,
             stems=(*self.stems, "residual") if self.residual else None,
+            latency_samples=self.n_fft - 1 if self.looks_back_only else None,
         )
+
+    @property
+    def looks_back_only(self) -> bool:
+        """Whether the model is causal: no frame of the mask depends on a later one."""
+        return False
 
 
 class Config(PipelineConfig):
@@ -86,6 +92,11 @@ class Config(PipelineConfig):
     layers: int = Field(3, ge=1)
     unidirectional: bool = False
     dropout: float = Field(0.4, ge=0, lt=1)
+
+    @property
+    def looks_back_only(self) -> bool:
+        """Whether the model is causal; the Wiener filter looks over its whole window."""
+        return self.unidirectional and self.wiener_iterations == 0
 
     @property
     def input_bins(self) -> int:
@@ -173,19 +184,42 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
         What the networks know of the whole song is small; the masks and the spectrograms of the
         stems are large, and are made for one window of the filter at a time.
         """
-        config = self.config
-        hop, window = config.hop_length, self.window
         spectrum = self.transform(mix)  # [B, C, F, N]
         magnitude = spectrum.abs()
         hidden = [network.hidden(magnitude) for network in self._in_order()]
-        axes = (mix.shape[0], len(self.spec.stems), config.channels)
-        synthesis = Synthesis(axes, hop_length=hop, window=window, length=mix.shape[-1])
-        frames = spectrum.shape[-1]
+        return self._stems(
+            spectrum, lambda part: self._masks([h[part] for h in hidden]), mix.shape[-1]
+        )
+
+    def core(self) -> Core:
+        """Return the networks of all stems, from the magnitude to the masks; see `Core`."""
+
+        def enter(mix: Tensor) -> tuple[Tensor, ...]:
+            return (self.transform(mix).abs(),)
+
+        def leave(mix: Tensor, masks: Tensor) -> Tensor:
+            return self._stems(self.transform(mix), lambda part: masks[..., part], mix.shape[-1])
+
+        def masks(magnitude: Tensor) -> Tensor:
+            return self._masks([network.hidden(magnitude) for network in self._in_order()])
+
+        return Core(Part(self, masks), enter, leave, length_axes=(3,), inputs=("magnitude",))
+
+    def _stems(self, spectrum: Tensor, masks_of: Callable[[slice], Tensor], length: int) -> Tensor:
+        """Mask, filter and transform back one window of the filter at a time.
+
+        Shape:
+            spectrum: `[B, C, F, N]`; masks_of(n frames): `[B, S, C, F, n]`; returns
+            `[B, S, C, T]`.
+        """
+        config = self.config
+        axes = (spectrum.shape[0], len(self.spec.stems), config.channels)
+        hop, window, frames = config.hop_length, self.window, spectrum.shape[-1]
+        synthesis = Synthesis(axes, hop_length=hop, window=window, length=length)
         at_once = config.wiener_window_frames or frames
         for first in range(0, frames, at_once):
             part = slice(first, first + at_once)
-            masks = self._masks([h[part] for h in hidden])
-            synthesis.add(self._filtered(spectrum[..., part], masks), first)
+            synthesis.add(self._filtered(spectrum[..., part], masks_of(part)), first)
         return synthesis.finish()
 
     def network_of(self, stem: str) -> nn.Module:
@@ -222,8 +256,9 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
     def _masks(self, hidden: list[Tensor]) -> Tensor:
         """Return the masks of some frames. Shape: hidden `[n, B, H]` each; `[B, S, C, F, n]`."""
         networks = zip(self._in_order(), hidden, strict=True)
-        # Frame after frame, as the networks and the filter have it: .mT swaps the last two axes.
-        masks = torch.stack([network.mask(h).mT for network, h in networks], dim=1).mT
+        # In memory frame after frame, as the networks and the filter have it.
+        frames_first = [network.mask(h).transpose(-1, -2) for network, h in networks]
+        masks = torch.stack(frames_first, dim=1).transpose(-1, -2)
         if self.config.residual:
             masks = torch.cat([masks, 1 - masks.sum(dim=1, keepdim=True)], dim=1)
         return masks.to(self.window.dtype)

@@ -1,0 +1,5 @@
+"""Models as files that run without PyTorch."""
+
+from desmezcla.exporting.onnx import export_core
+
+__all__ = ["export_core"]
