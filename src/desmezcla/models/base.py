@@ -18,6 +18,11 @@ class ModelConfig(BaseModel):
 
     The defaults of a subclass are those of its paper. The configuration is written as YAML beside
     the weights, and the model is built from it again.
+
+    Attributes:
+        stems: Names of the stems that the model gives out, in order.
+        sample_rate: Rate of its audio, Hz.
+        channels: Channels of its audio, 1 or 2.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
