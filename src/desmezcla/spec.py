@@ -1,9 +1,38 @@
 """What an engine may know of a model: its specification, and nothing else."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from desmezcla.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class ValidLengths:
+    """Lengths that a model takes as they are, without adding silence.
+
+    Attributes:
+        minimum: The smallest, samples.
+        depth: Strided convolutions one after the other, none of which may leave a remainder.
+        kernel: Taps of each.
+        stride: Samples from one output of each to the next.
+        oversampling: Factor by which the model raises the sample rate before them.
+    """
+
+    minimum: int = 1
+    depth: int = 0
+    kernel: int = 1
+    stride: int = 1
+    oversampling: int = 1
+
+    def above(self, samples: int) -> int:
+        """Return the next valid length from a length on."""
+        length = max(samples, self.minimum) * self.oversampling
+        for _ in range(self.depth):
+            length = max(1, math.ceil((length - self.kernel) / self.stride) + 1)
+        for _ in range(self.depth):
+            length = (length - 1) * self.stride + self.kernel
+        return math.ceil(length / self.oversampling)
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,8 @@ class ModelSpec:
             of the whole track; the engine then reads the track once before it separates.
         window: Weight of a segment in the overlap: "crossfade" between the kept parts, or
             "triangle" over the whole segment (Demucs), which keeps the context.
+        valid_lengths: Lengths that a model with triangular weights takes; the engine fills a
+            segment up to the next one with what is around it in the track.
 
     Errors:
         ParameterError: if a field is out of range.
@@ -43,6 +74,7 @@ class ModelSpec:
     latency_samples: int = 0
     normalise: Literal["none", "track"] = "none"
     window: Literal["crossfade", "triangle"] = "crossfade"
+    valid_lengths: ValidLengths | None = None
 
     def __post_init__(self) -> None:
         if not self.stems or len(set(self.stems)) != len(self.stems):
@@ -60,6 +92,10 @@ class ModelSpec:
             )
         if self.latency_samples < 0:
             raise ParameterError(f"latency_samples={self.latency_samples} must be 0 or more")
+        if self.valid_lengths and self.window != "triangle":
+            raise ParameterError(
+                f"valid_lengths={self.valid_lengths} need window='triangle', not {self.window!r}"
+            )
         if not 0 <= self.context_samples < self.segment_samples:
             raise ParameterError(
                 f"context_samples={self.context_samples} must be at least 0 and less than "

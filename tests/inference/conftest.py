@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from desmezcla.models.base import ModelConfig, SeparationModel
-from desmezcla.spec import ModelSpec
+from desmezcla.spec import ModelSpec, ValidLengths
 
 
 class Scaled(SeparationModel[ModelConfig]):
@@ -38,6 +38,7 @@ def scaled() -> MakeScaled:
         sample_rate: int = 44100,
         window: Literal["crossfade", "triangle"] = "crossfade",
         normalise: Literal["none", "track"] = "none",
+        valid_lengths: ValidLengths | None = None,
         stems: tuple[str, ...] | None = None,
         **_: Any,
     ) -> Scaled:
@@ -50,6 +51,7 @@ def scaled() -> MakeScaled:
             hop_samples=hop_samples,
             window=window,
             normalise=normalise,
+            valid_lengths=valid_lengths,
         )
         return Scaled(spec, factors)
 

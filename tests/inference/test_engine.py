@@ -1,4 +1,4 @@
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from torch import Tensor
 from desmezcla.errors import ParameterError
 from desmezcla.inference.engine import Engine, EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.spec import ValidLengths
 
 RATE = 44100
 
@@ -46,7 +47,7 @@ def noise(channels: int, samples: int, seed: int = 0) -> NDArray[np.float32]:
     overlap=st.floats(0, 0.95),
     batch=st.integers(1, 5),
     block=st.integers(1, 900),
-    window=st.sampled_from(["crossfade", "triangle"]),
+    window=st.sampled_from(["crossfade", "triangle", "filled"]),
     channels=st.sampled_from([1, 2, 6]),
 )
 def test_an_identity_model_gives_back_the_input(
@@ -58,7 +59,7 @@ def test_an_identity_model_gives_back_the_input(
     overlap: float,
     batch: int,
     block: int,
-    window: Literal["crossfade", "triangle"],
+    window: str,
     channels: int,
 ) -> None:
     model = scaled(
@@ -66,7 +67,8 @@ def test_an_identity_model_gives_back_the_input(
         segment_samples=segment,
         context_samples=min(context, segment - 1),
         hop_samples=grid,
-        window=window,
+        window="crossfade" if window == "crossfade" else "triangle",
+        valid_lengths=ValidLengths(300, 2, 6, 3, 2) if window == "filled" else None,
     )
     audio = noise(channels, length)
     # A short segment with a large overlap would take thousands of tiny steps.
@@ -152,10 +154,50 @@ def test_segment_in_seconds_is_taken_at_the_rate_of_the_model(scaled: Any) -> No
 def test_triangular_weights_favour_the_middle_of_a_segment(scaled: Any) -> None:
     model = scaled(segment_samples=4, window="triangle")
     ramp = torch.arange(4.0)
-    model.separate = lambda mix: (mix * 0 + ramp)[:, None]
+    model.separate = lambda mix: (mix * 0 + ramp[: mix.shape[-1]])[:, None]
     stems = run(model, noise(2, 8), overlap=0.5)
-    # Segments at 0, 2, 4; weights 1 2 2 1. Sample 2: (2·2 + 1·0) / 3; sample 3: (1·3 + 2·1) / 3.
-    np.testing.assert_allclose(stems[0, 0], [0, 1, 4 / 3, 5 / 3, 4 / 3, 5 / 3, 2, 3], atol=1e-6)
+    # Segments at 0, 2, 4 and, with two samples, at 6; weights 1 2 2 1.
+    # Sample 2: (2·2 + 1·0) / 3; sample 3: (1·3 + 2·1) / 3; and so on.
+    expected = [0, 1, 4 / 3, 5 / 3, 4 / 3, 5 / 3, 4 / 3, 5 / 3]
+    np.testing.assert_allclose(stems[0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_a_segment_is_filled_up_evenly_with_what_is_around_it(scaled: Any, block: int) -> None:
+    model = scaled(segment_samples=100, window="triangle", valid_lengths=ValidLengths(minimum=120))
+    audio = np.arange(1, 251, dtype=np.float32)[None].repeat(2, axis=0)
+    stems = run(model, audio, overlap=0.25, block=block)
+    np.testing.assert_allclose(stems[0], audio, rtol=1e-6)
+    # Segments at 0, 75, 150 and 225 have 100, 100, 100 and 25 samples.
+    spans = [(-10, 110), (65, 185), (140, 260), (225 - 47, 225 - 47 + 120)]
+    assert len(model.seen) == len(spans)
+    silence = np.zeros(100, np.float32)
+    padded = np.concatenate([silence, audio[0], silence])
+    for seen, (start, stop) in zip(model.seen, spans, strict=True):
+        np.testing.assert_array_equal(seen[0, 0].numpy(), padded[100 + start : 100 + stop])
+
+
+def test_a_track_shorter_than_a_valid_length_stands_in_the_middle_of_it(scaled: Any) -> None:
+    model = scaled(segment_samples=90, window="triangle", valid_lengths=ValidLengths(minimum=90))
+    audio = noise(2, 30)
+    np.testing.assert_array_equal(run(model, audio)[0], audio)
+    assert [tuple(seen.shape) for seen in model.seen] == [(1, 2, 90)]
+    np.testing.assert_array_equal(model.seen[0][0, :, 30:60].numpy(), audio)
+    # Asked for shorter segments, it gets those.
+    run(model, audio, segment=10 / RATE)
+    assert {seen.shape[-1] for seen in model.seen[1:]} == {10}
+
+
+def test_valid_lengths_leave_no_remainder_in_strided_convolutions() -> None:
+    lengths = ValidLengths(depth=3, kernel=8, stride=4, oversampling=2)
+    for samples in (1, 100, 1777):
+        valid = lengths.above(samples)
+        assert samples <= valid == lengths.above(valid)
+        inner = 2 * valid
+        for _ in range(3):
+            # Raising the rate by two rounds the length up, by one sample at most.
+            assert (inner - 8) % 4 <= 1
+            inner = (inner - 8) // 4 + 1
 
 
 def test_track_normalisation_is_of_the_whole_track_and_is_undone(scaled: Any) -> None:

@@ -1,7 +1,6 @@
 """Facts of models whose facts are known."""
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from desmezcla.inference import facts

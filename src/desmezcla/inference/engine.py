@@ -122,7 +122,7 @@ class Engine:
                 mean, deviation = level
                 stems = self._run((mix - mean) / deviation) * deviation + mean
             for chunk, own in zip(batch, torch.split(stems, len(groups)), strict=True):
-                yield chunk, from_model(own, groups, channels)
+                yield chunk, chunk.own(from_model(own, groups, channels))
             # They must not lie beside what the model needs for the next chunks.
             del items, mix, stems, own
 
