@@ -9,21 +9,13 @@ programs take turns, and ratios are of neighbouring runs.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
-from desmezcla.datasets.demo.song import render_song
+from side_by_side import agreement, import_checkpoint, run, write_song
 
 TARGETS = ("vocals", "drums", "bass", "other")
-RATE = 44100
 
 # Runs in the peer's process. Of torchaudio, which the package imports, nothing here is called.
 PEER = """
@@ -76,50 +68,6 @@ for name in ("vocals", "drums", "bass", "other"):
 """
 
 
-def run(code: str, *arguments: str, **environment: str) -> dict[str, float]:
-    """Run a program; return its times and its peak memory.
-
-    `song_s` is reading, separating and writing; `program_s` has imports and loading, too, and
-    `process_s` also the start of Python.
-    """
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        env=os.environ | environment,
-        text=True,
-    )
-    assert process.stdout is not None
-    program_s, song_s = map(float, process.stdout.read().split() or (0, 0))
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"a program failed with status {status}")
-    return {
-        "program_s": program_s,
-        "song_s": song_s,
-        "process_s": time.perf_counter() - start,
-        "peak_mib": usage.ru_maxrss / 1024,
-    }
-
-
-def agreement_db(ours: Path, theirs: Path) -> float:
-    """Return the least signal-to-difference ratio of the stems."""
-    ratios = []
-    for stem in TARGETS:
-        a = soundfile.read(ours / f"{stem}.wav", dtype="float64")[0]
-        b = soundfile.read(theirs / f"{stem}.wav", dtype="float64")[0]
-        ratios.append(10 * np.log10(np.sum(b**2) / max(np.sum((a - b) ** 2), 1e-30)))
-    return float(min(ratios))
-
-
-def write_song(path: Path, seconds: float) -> None:
-    """Write a rendered song, repeated to the length wanted."""
-    mixture = np.sum(list(render_song(seed=1, duration_s=30.0).values()), axis=0)
-    repeats = int(np.ceil(seconds / 30))
-    samples = np.tile(mixture, repeats)[:, : round(seconds * RATE)]
-    soundfile.write(path, samples.T, RATE, subtype="PCM_16")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=180)
@@ -132,12 +80,7 @@ def main() -> None:
         weights.mkdir()
         home = str(folder / "home")
         run(CHECKPOINT, str(weights))
-        subprocess.run(
-            [sys.executable, "-m", "desmezcla", "models", "import", weights, "--name", "bench"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env=os.environ | {"DESMEZCLA_HOME": home},
-        )
+        import_checkpoint(weights, home)
         write_song(song, arguments.seconds)
         variants = {
             "track": ("track", "float32", "1"),
@@ -166,11 +109,11 @@ def main() -> None:
                 )
                 for key in ("program_s", "song_s"):
                     ours[f"{key}_ratio"] = peer[key] / ours[key]
-                ours["agreement_db"] = agreement_db(out[label], out["peer"])
+                ours |= agreement(out[label], out["peer"], TARGETS)
                 results.setdefault("openunmix", []).append(peer)
                 results.setdefault(label, []).append(ours)
         summary = {
-            label: {key: round(statistics.median(r[key] for r in rows), 2) for key in rows[0]}
+            label: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
             for label, rows in results.items()
         }
         print(json.dumps({"seconds": arguments.seconds, "medians": summary}, indent=2))
