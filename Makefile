@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := openunmix==1.3.0 demucs==4.1.0 asteroid==0.7.0 asteroid-filterbanks==0.4.0 \
+  bs-roformer==0.4.1 rotary-embedding-torch==0.9.1 audio-separator==0.47.1
 
 # A path may hold spaces, quotes, parentheses and dollar signs. $(value) takes it as it was typed,
 # and the environment carries it to the shell, which never parses it.
@@ -21,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@# What tests and benchmarks compare with. It asks for torchaudio and more, which is not needed.
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps openunmix==1.3.0
+	@# What tests and benchmarks compare with. They ask for torchaudio and more, which is not needed.
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps $(PEERS)
 	@touch $@
 
 demo: setup

@@ -20,6 +20,7 @@ from desmezcla.releases.release import About
 KEYS = list_models()
 # Configurations, beside the tiny ones themselves, that make a model causal.
 CAUSAL_FIELDS: dict[str, dict[str, Any]] = {
+    "conv_tasnet": {"causal": True, "norm": "cumulative"},
     "open_unmix": {"unidirectional": True, "wiener_iterations": 0},
 }
 

@@ -203,9 +203,9 @@ def zip_bomb(path: Path) -> None:
         (lambda path: path.write_bytes(b"RIFF\0\0\0\0WAVE" * 50), "was refused|cannot be read"),
         (lambda path: torch.save([1, 2], path), "is no state dict"),
         (lambda path: torch.save({"epoch": 1}, path), "is no state dict"),
-        (lambda path: torch.save({"a": torch.ones(2).to_sparse()}, path), "is no state dict"),
-        (lambda path: torch.save({"a": torch.ones(2, dtype=torch.cfloat)}, path), "is no state"),
-        (lambda path: torch.save({"a": torch.ones(2, device="meta")}, path), "is no state dict"),
+        (lambda path: torch.save({"a": torch.ones(2).to_sparse()}, path), "was refused"),
+        (lambda path: torch.save({"a": torch.ones(2, dtype=torch.cfloat)}, path), "was refused"),
+        (lambda path: torch.save({"a": torch.ones(2, device="meta")}, path), "was refused"),
         (lambda path: torch.save({}, path), "is no network of Open-Unmix"),
         (zip_bomb, "is compressed"),
     ],
@@ -299,7 +299,7 @@ def test_a_single_file_of_a_training_folder_keeps_its_settings(trained: Path) ->
 def test_names_formats_and_paths_are_checked(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"name='\.\./x'"):
         import_release(trained, "../x")
-    with pytest.raises(ParameterError, match="choose one of auto, desmezcla_folder, open_unmix"):
+    with pytest.raises(ParameterError, match=r"choose one of auto, .*demucs, .*open_unmix"):
         import_release(trained, "mine", format="nonsense")
     with pytest.raises(ReleaseError, match="does not exist; give the path"):
         import_release(tmp_path / "nothing", "mine")
@@ -312,7 +312,7 @@ def test_names_formats_and_paths_are_checked(trained: Path, tmp_path: Path) -> N
     with pytest.raises(ReleaseError, match=r"'mine' exists .*--force"):
         import_release(trained, "mine")
     assert import_release(trained, "mine", replace=True).sha256 == first.sha256
-    assert list_formats() == ["desmezcla_folder", "open_unmix"]
+    assert {"demucs", "desmezcla_folder", "open_unmix"} <= set(list_formats())
 
 
 def test_a_release_folder_is_copied_under_its_new_name(trained: Path) -> None:

@@ -80,7 +80,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_not_there_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="'umxqh' does not exist; did you mean umxhq"):
         find_release("umxqh")
-    with pytest.raises(ReleaseError, match="known are baseline, default, umx"):
+    with pytest.raises(ReleaseError, match=r"known are baseline, .*default, .*umx"):
         find_release("zzzzzzzzz")
     with pytest.raises(ReleaseError, match="does not exist"):
         find_release("a" * 500)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from desmezcla.dsp.bands import band_weights, warped_centres
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
+from desmezcla.nn.rotary import rotary_frequencies, rotated
 
 TINY: dict[str, Any] = {
     "n_fft": 256,
@@ -272,7 +273,9 @@ class Transformer(nn.Module):
         """Shape: `[M, L, H]`, as the input; L is the axis that is looked along."""
         qkv = self.to_qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, M, heads, L, h]
-        q, k = rotated(qkv[:2]).unbind()
+        frequencies = rotary_frequencies(qkv.shape[-1], device=x.device)
+        first, second = qkv[:2].chunk(2, -1)
+        q, k = rotated(first, second, frequencies).unbind()
         v = qkv[2]
         # Written out: on a processor the fused kernel's gradient takes three times as long.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
@@ -280,22 +283,3 @@ class Transformer(nn.Module):
         x = x + self.to_out(seen)
         result: Tensor = x + self.dense(x)
         return result
-
-
-def rotated(x: Tensor) -> Tensor:
-    """Return vectors with pairs of components turned by their position times a frequency.
-
-    Component i is paired with i + h / 2.
-
-    Then the product of two vectors depends on the distance of their positions only (Su et al.,
-    "RoFormer", 2021).
-
-    Shape:
-        x: `[..., L, h]`, h even; returns the same.
-    """
-    length, size = x.shape[-2:]
-    turns = 10000.0 ** (-torch.arange(0, size, 2, device=x.device) / size)
-    angles = torch.arange(length, device=x.device)[:, None] * turns
-    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)

@@ -3,6 +3,7 @@
 Each file of the folder `catalog_files` has the releases of one program.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +88,7 @@ class CatalogEntry(Summary):
 
 
 class _Catalog(Frozen):
-    aliases: dict[Name, Name] = {}
+    aliases: dict[Name, Name] = Field(default_factory=dict)
     releases: tuple[CatalogEntry, ...] = ()
 
 
@@ -117,3 +118,25 @@ def catalog() -> dict[str, CatalogEntry]:
 def aliases() -> dict[str, str]:
     """Return the names that stand for another."""
     return dict(_content().aliases)
+
+
+def known_entry(files: Iterable[Path]) -> CatalogEntry | None:
+    """Return the entry that all the files belong to, by their names and checksums.
+
+    Errors:
+        ReleaseError: if a file has the name of one of the catalog, but not its content.
+    """
+    entries = []
+    for path in files:
+        found = None
+        for entry in catalog().values():
+            for source in entry.files:
+                if source.filename == path.name:
+                    if difference := source.mismatch(path):
+                        raise ReleaseError(
+                            f"{path} is not the file of {entry.name} that its name says: "
+                            f"{difference}; fetch it again from {source.url}, or rename it"
+                        )
+                    found = entry
+        entries.append(found)
+    return entries[0] if all(entry == entries[0] for entry in entries) else None

@@ -75,9 +75,12 @@ class TrainingModule(lightning.LightningModule):
         options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
         if recipe.kind in ("adam", "adamw"):
             options["betas"] = recipe.betas
+        elif recipe.kind == "adadelta":
+            options["rho"] = recipe.rho
         else:
             options["momentum"] = recipe.momentum
         classes: dict[str, Callable[..., torch.optim.Optimizer]] = {
+            "adadelta": torch.optim.Adadelta,
             "adam": torch.optim.Adam,
             "adamw": torch.optim.AdamW,
             "sgd": torch.optim.SGD,

@@ -69,10 +69,11 @@ class Data(Frozen):
 class Optimizer(Frozen):
     """The optimizer, by its name in `torch.optim`."""
 
-    kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    kind: Literal["adam", "adamw", "adadelta", "sgd", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
+    rho: float = Field(default=0.95, ge=0, lt=1)
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
 
