@@ -1,6 +1,7 @@
 """Training from beginning to end, on tiny data."""
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -186,6 +187,40 @@ def test_a_release_of_another_architecture_is_refused(
     save_release(model, tmp_path / "base", About(name="base"))
     recipe_content["start"] = {"release": str(tmp_path / "base")}
     with pytest.raises(ParameterError, match="open_unmix_conv"):
+        run(recipe_content, dataset, tmp_path / "run")
+
+
+def test_a_refiner_is_trained_around_a_release_that_stays_as_it_is(
+    recipe_content: Content, dataset: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    fields = {k: v for k, v in recipe_content["model"].items() if k != "architecture"}
+    save_release(build_model("open_unmix", **fields), tmp_path / "base", About(name="base"))
+    refiner = importlib.import_module("desmezcla.models.diffusion_refiner").TINY
+    own = {key: value for key, value in refiner.items() if not key.startswith("base")}
+    recipe_content |= {
+        "model": {"architecture": "diffusion_refiner", **own},
+        "start": {"release": str(tmp_path / "base"), "into": "base"},
+        "losses": [{"kind": "l1", "domain": "waveform"}],
+        "epochs": 1,
+    }
+    result = run(recipe_content, dataset, tmp_path / "run")
+    inside = {f"base.{key}": value for key, value in weights(tmp_path / "base").items()}
+    trained = weights(result.last_release)
+    assert all(torch.equal(trained[key], value) for key, value in inside.items())
+    assert load_model(result.release).config.base == "open_unmix"
+    more = train(None, out=result.out, resume=True, changes={"epochs": 2}, options=CPU)
+    again = weights(more.last_release)
+    assert all(torch.equal(again[key], value) for key, value in inside.items())
+    assert not all(torch.equal(again[key], trained[key]) for key in trained)
+
+
+def test_a_release_goes_only_into_a_model_that_wraps_another(
+    recipe_content: Content, dataset: Path, tmp_path: Path
+) -> None:
+    save_release(build_model("hpss"), tmp_path / "base", About(name="base"))
+    recipe_content["start"] = {"release": str(tmp_path / "base"), "into": "base"}
+    with pytest.raises(ParameterError, match=r"start\.into='base': 'open_unmix' is no model"):
         run(recipe_content, dataset, tmp_path / "run")
 
 

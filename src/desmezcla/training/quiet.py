@@ -20,6 +20,8 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             # It uses a class that PyTorch is giving up; no user can do anything about that.
             warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+            # A part of a model that is not trained is meant to be in evaluation mode.
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -125,9 +125,12 @@ class Start(Frozen):
             `Config` take the place of the recipe's.
         stems: Train for these stems only; the networks of the others stay as they are. None for
             all.
+        into: "base" for a model that wraps another (`diffusion_refiner`): the release becomes the
+            model inside it, and stays as it is unless `train_base`. None for the whole model.
     """
 
     release: str
+    into: Literal["base"] | None = None
     stems: tuple[StemName, ...] | None = Field(None, min_length=1)
 
 

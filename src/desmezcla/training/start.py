@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from desmezcla.errors import ParameterError
-from desmezcla.models import SeparationModel, build_model
+from desmezcla.models import SeparationModel, build_model, config_class
 from desmezcla.releases.checkpoint import load_model
 from desmezcla.releases.release import Release
 from desmezcla.releases.store import find_release
@@ -20,6 +20,13 @@ class HasNetworks(Protocol):
 
     def network_of(self, stem: str) -> nn.Module:
         """Return the network of a stem, which no other stem depends on."""
+
+
+@runtime_checkable
+class HasBase(Protocol):
+    """A model around another one, such as a refiner."""
+
+    base: SeparationModel[Any]
 
 
 @dataclass(frozen=True)
@@ -53,17 +60,12 @@ def begin(recipe: Recipe, *, resume: bool) -> Beginning:
     release = None
     if recipe.start and not resume:
         release = find_release(recipe.start.release)
-        if release.info.model not in (None, recipe.model.architecture):
-            raise ParameterError(
-                f"start.release={recipe.start.release!r} is a model {release.info.model!r}, but "
-                f"the recipe is for {recipe.model.architecture!r}; take a recipe for the former"
-            )
-        model = load_model(release)
-        recipe = _with_config(recipe, model)
+        if recipe.start.into:
+            model, recipe = _around(release, recipe)
+        else:
+            model, recipe = _tuned(release, recipe)
     else:
-        torch.manual_seed(recipe.seed)
-        fields = recipe.model.fields
-        model = build_model(recipe.model.architecture, stems=recipe.stems, **fields)
+        model = _new(recipe)
     if not any(True for _ in model.parameters()):
         raise ParameterError(
             f"model.architecture={recipe.model.architecture!r} has nothing to train; "
@@ -72,18 +74,60 @@ def begin(recipe: Recipe, *, resume: bool) -> Beginning:
     return Beginning(model.train(), recipe, _freeze(model, recipe), release)
 
 
-def _with_config(recipe: Recipe, model: SeparationModel[Any]) -> Recipe:
-    """Return the recipe with the configuration of a release's model."""
-    fields = model.config.model_dump(mode="json")
-    stems = tuple(fields.pop("stems"))
+def _new(recipe: Recipe) -> SeparationModel[Any]:
+    torch.manual_seed(recipe.seed)
+    return build_model(recipe.model.architecture, stems=recipe.stems, **recipe.model.fields)
+
+
+def _tuned(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Recipe]:
+    """Return a release's model, and the recipe with its configuration."""
+    if release.info.model not in (None, recipe.model.architecture):
+        raise ParameterError(
+            f"start.release={release.name!r} is a model {release.info.model!r}, but "
+            f"the recipe is for {recipe.model.architecture!r}; take a recipe for the former"
+        )
+    model = load_model(release)
+    return model, _with_fields(recipe, model.config.model_dump(mode="json"))
+
+
+def _around(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Recipe]:
+    """Return a new model around a release's, and the recipe with the latter's configuration."""
+    architecture = recipe.model.architecture
+    if "base_config" not in config_class(architecture).model_fields:
+        raise ParameterError(
+            f"start.into='base': {architecture!r} is no model around another one; "
+            "leave start.into out, or take a recipe for such a model"
+        )
+    base = load_model(release)
+    fields = base.config.model_dump(mode="json")
+    shared = {name: fields.pop(name) for name in ("stems", "sample_rate", "channels")}
+    inside = {"base": release.info.model, "base_config": fields}
+    recipe = _with_fields(recipe, recipe.model.fields | inside | shared)
+    model = _new(recipe)
+    assert isinstance(model, HasBase)
+    model.base.load_state_dict(base.state_dict(), strict=True)
+    return model, recipe
+
+
+def _with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
+    """Return the recipe with other fields of the model's configuration."""
+    rest = {name: value for name, value in fields.items() if name != "stems"}
     return Recipe.model_validate(
         recipe.model_dump(mode="json")
-        | {"model": {"architecture": recipe.model.architecture, **fields}, "stems": stems}
+        | {
+            "model": {"architecture": recipe.model.architecture, **rest},
+            "stems": tuple(fields["stems"]),
+        }
     )
 
 
 def _freeze(model: SeparationModel[Any], recipe: Recipe) -> tuple[nn.Module, ...]:
-    """Freeze the networks of stems that are not trained, and return them."""
+    """Freeze the networks that are not trained, and return them."""
+    if recipe.start and recipe.start.into and isinstance(model, HasBase):
+        if getattr(model.config, "train_base", False):
+            return ()
+        model.base.requires_grad_(False)
+        return (model.base,)
     chosen = recipe.trained_stems
     asked = recipe.start.stems if recipe.start and recipe.start.stems else chosen
     if set(asked) - set(recipe.stems):
