@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
@@ -51,11 +52,11 @@ def weights(seed: int = 0, sources: list[str] = FOUR) -> dict[str, torch.Tensor]
 @pytest.fixture
 def klass(monkeypatch: pytest.MonkeyPatch) -> type:
     """Return a class that is pickled under the name of demucs' own."""
-    module = ModuleType("demucs.hdemucs")
-    module.HDemucs = type("HDemucs", (), {"__module__": "demucs.hdemucs"})  # type: ignore[attr-defined]
+    module: Any = ModuleType("demucs.hdemucs")
+    module.HDemucs = type("HDemucs", (), {"__module__": "demucs.hdemucs"})
     monkeypatch.setitem(sys.modules, "demucs", ModuleType("demucs"))
     monkeypatch.setitem(sys.modules, "demucs.hdemucs", module)
-    found: type = module.HDemucs  # type: ignore[attr-defined]
+    found: type = module.HDemucs
     return found
 
 
@@ -110,6 +111,21 @@ def test_a_fraction_and_a_source_without_a_name_are_understood(tmp_path: Path, s
     assert network.sources == ("claps", "vocals")
     assert network.model.spec.stems == ("vocals", "claps")
     assert network.model.spec.segment_samples == 62400
+
+
+def test_what_the_training_left_is_passed_over(
+    tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = ModuleType("omegaconf.dictconfig")
+    module.DictConfig = type("DictConfig", (), {"__module__": "omegaconf.dictconfig"})
+    monkeypatch.setitem(sys.modules, "omegaconf", ModuleType("omegaconf"))
+    monkeypatch.setitem(sys.modules, "omegaconf.dictconfig", module)
+    config = module.DictConfig()
+    config.content = {"kinds": [dict, list, float], "any": Any, "more": defaultdict(list, a=[1])}
+    path = save(tmp_path, "a", training_args=config, metrics=[np.float32(9), np.float64(9)])
+    monkeypatch.delitem(sys.modules, "omegaconf.dictconfig")
+    state = read_network(path).model.state_dict()
+    assert torch.equal(state["encoder.0.conv.weight"], weights()["encoder.0.conv.weight"])
 
 
 class Call:

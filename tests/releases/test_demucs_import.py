@@ -1,5 +1,6 @@
 """Demucs' own files: made by its package, imported, and what they give compared with it."""
 
+import importlib
 import json
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,8 @@ with warnings.catch_warnings():
     from demucs.demucs import Demucs
     from demucs.hdemucs import HDemucs
     from demucs.htdemucs import HTDemucs
-    from demucs.states import save_with_checksum
+
+    states: Any = importlib.import_module("demucs.states")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -34,7 +36,7 @@ SIX = [*FOUR, "guitar", "piano"]
 USUAL = ("vocals", "drums", "bass", "other")
 RATE = 8000
 
-TINY_HT = {
+TINY_HT: dict[str, Any] = {
     "channels": 4,
     "nfft": 1024,
     "depth": 3,
@@ -45,8 +47,20 @@ TINY_HT = {
     "samplerate": RATE,
     "segment": Fraction(5, 4),
 }
-TINY_HYBRID = {"channels": 4, "nfft": 1024, "depth": 5, "samplerate": RATE, "segment": 2}
-TINY_DEMUCS = {"channels": 8, "depth": 3, "samplerate": RATE, "segment": 2, "norm_starts": 2}
+TINY_HYBRID: dict[str, Any] = {
+    "channels": 4,
+    "nfft": 1024,
+    "depth": 5,
+    "samplerate": RATE,
+    "segment": 2,
+}
+TINY_DEMUCS: dict[str, Any] = {
+    "channels": 8,
+    "depth": 3,
+    "samplerate": RATE,
+    "segment": 2,
+    "norm_starts": 2,
+}
 
 NETWORKS: dict[str, tuple[type[nn.Module], list[str], dict[str, Any]]] = {
     "ht_demucs, four stems": (HTDemucs, FOUR, TINY_HT),
@@ -83,7 +97,7 @@ def package(model: Any, *, half: bool = False, **more: Any) -> dict[str, Any]:
 def save(model: Any, folder: Path, signature: str, **more: Any) -> Path:
     """Save a network as demucs does, with the checksum in the name."""
     folder.mkdir(exist_ok=True)
-    save_with_checksum(package(model, **more), folder / f"{signature}.th")
+    states.save_with_checksum(package(model, **more), folder / f"{signature}.th")
     (path,) = folder.glob(f"{signature}-*.th")
     return path
 
@@ -124,8 +138,8 @@ def write_bag(folder: Path, name: str, models: list[str], **more: Any) -> Path:
 
 def bags() -> dict[str, tuple[list[Any], list[list[float]] | None, float | None]]:
     """Return bags as demucs has them: fine-tuned by stem, mixed, and equal."""
-    one_each = np.eye(4).tolist()
-    mixed = [[1.0, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 1]]
+    one_each: list[list[float]] = np.eye(4).tolist()
+    mixed: list[list[float]] = [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 1]]
     transformers = [original(HTDemucs, FOUR, seed, **TINY_HT) for seed in range(4)]
     others = [
         original(Demucs, FOUR, 4, **TINY_DEMUCS),

@@ -69,7 +69,7 @@ def test_values_containers_and_tensors_come_back(tmp_path: Path, zipped: bool) -
         "bytes": torch.tensor([True, False]),
     }
     torch.save(content, tmp_path / "a.th", _use_new_zipfile_serialization=zipped)
-    got = read_torch_file(tmp_path / "a.th")
+    got: Any = read_torch_file(tmp_path / "a.th")
     assert same(got, content)
     views = got["views"]
     assert views[0].data_ptr() == views[1].data_ptr()

@@ -104,9 +104,16 @@ def download(
 
 @app.command("import")
 def import_command(
-    path: Annotated[Path, typer.Argument(help="Checkpoint file or folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="Checkpoint file, folder of one, or YAML file of a demucs bag.")
+    ],
     name: Annotated[str, typer.Option(help="What to call the release.")],
-    format: Annotated[str, typer.Option(help="Format of the checkpoint.")] = "auto",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="auto, asteroid, bs_roformer, demucs, desmezcla_folder, open_unmix or spleeter."
+        ),
+    ] = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -92,10 +92,14 @@ class Engine:
         offset = round(offset_s * self.spec.sample_rate)
         count = Counter()
         mixture = resampled(count(source.blocks()), source.sample_rate, self.spec.sample_rate)
+        level = self._level(source) if self.spec.normalise == "track" else None
+        if level:
+            # Before it is cut, so that what fills up the last segments is silence, too.
+            mean, deviation = (np.float32(value) for value in level)
+            mixture = ((block - mean) / deviation for block in mixture)
         if offset:
             silence = np.zeros((len(source.layout), offset), np.float32)
             mixture = itertools.chain([silence], mixture)
-        level = self._level(source) if self.spec.normalise == "track" else None
         groups = channel_groups(source.layout, self.spec.channels)
         pieces = self._separated(chunks(mixture, self.plan), groups, level)
         stems = _without_start((x.numpy() for x in overlap_add(pieces, self.plan)), offset)
@@ -116,11 +120,10 @@ class Engine:
         for batch in _batched(pieces, at_once):
             items = [to_model(chunk.audio, groups, self.spec.channels) for chunk in batch]
             mix = items[0] if len(items) == 1 else torch.cat(items)
-            if level is None:
-                stems = self._run(mix)
-            else:
+            stems = self._run(mix)
+            if level is not None:
                 mean, deviation = level
-                stems = self._run((mix - mean) / deviation) * deviation + mean
+                stems = stems * deviation + mean
             for chunk, own in zip(batch, torch.split(stems, len(groups)), strict=True):
                 yield chunk, chunk.own(from_model(own, groups, channels))
             # They must not lie beside what the model needs for the next chunks.

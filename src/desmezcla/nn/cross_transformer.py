@@ -77,7 +77,9 @@ class Attention(nn.Module):
             k, v = dense(other, weight[features:], bias[features:]).chunk(2, -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         seen = attention(q, k, v, dropout=self.dropout if self.training else 0.0)
-        result: Tensor = dense(seen.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
+        result: Tensor = dense(
+            seen.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias
+        )
         return result
 
 

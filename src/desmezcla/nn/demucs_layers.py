@@ -174,7 +174,9 @@ class Branch(nn.Sequential):
         values, gates = weight.chunk(2)
         bias, gates_bias = bias.chunk(2)
         gate = F.conv2d(hidden, gates, gates_bias).sigmoid_()
-        return torch.addcmul(x, F.conv2d(hidden, values * factor[:, None, None, None], bias * factor), gate)
+        return torch.addcmul(
+            x, F.conv2d(hidden, values * factor[:, None, None, None], bias * factor), gate
+        )
 
 
 def normalised_expansion(

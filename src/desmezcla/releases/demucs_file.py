@@ -35,6 +35,16 @@ NAMES: dict[str, object] = {name: name for name in (*NETWORKS, "diffq.diffq.Diff
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
         "numpy.dtype",
+        # Of OmegaConf, where the configuration of the training was not turned into plain values.
+        *(f"__builtin__.{name}" for name in ("bool", "dict", "float", "int", "list", "long")),
+        "__builtin__.unicode",
+        "collections.defaultdict",
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.nodes.AnyNode",
+        "typing.Any",
     )
 }
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from desmezcla.errors import ParameterError, ReleaseError
 from desmezcla.models import build_model
-from desmezcla.releases.catalog import CatalogEntry, SourceFile, catalog
+from desmezcla.releases.catalog import CatalogEntry, SourceFile, known_entry
 from desmezcla.releases.checkpoint import check_finite, check_fit, save_release, shapes
 from desmezcla.releases.release import About, Release, about_of, explain
 from desmezcla.releases.torch_file import read_state
@@ -58,7 +58,7 @@ def read(path: Path, name: str, target: Path, *, replace: bool) -> Release:
     files = stem_files(path)
     folder = path if path.is_dir() else path.parent
     about, settings = About(name=name, description="Imported from Open-Unmix."), {}
-    if entry := _catalog_entry(files):
+    if entry := known_entry(files.values()):
         about, settings = about_of(entry, name=name), dict(entry.settings)
         if set(files) < set(entry.stems):
             # The scores are those of all stems together in one Wiener filter.
@@ -193,31 +193,6 @@ def _bandwidth_hz(bins: int, input_bins: int, n_fft: int, rate: int) -> float:
     """Return a bandwidth of so many bins: the usual one, or the middle above the last bin."""
     usual = min(bins, int(BANDWIDTH_HZ * n_fft / rate) + 1) if n_fft else 0
     return BANDWIDTH_HZ if usual == input_bins else (input_bins - 0.5) * rate / max(n_fft, 1)
-
-
-def _catalog_entry(files: dict[str, Path]) -> CatalogEntry | None:
-    """Return the catalog entry that all the files belong to, by their checksums.
-
-    Errors:
-        ReleaseError: if a file has the name of one of the catalog, but not its content.
-    """
-    entries = []
-    for path in files.values():
-        known = [
-            (entry, source)
-            for entry in catalog().values()
-            for source in entry.files
-            if source.filename == path.name
-        ]
-        for entry, source in known:
-            if difference := source.mismatch(path):
-                raise ReleaseError(
-                    f"{path} is not the file of {entry.name} that its name says: {difference}; "
-                    f"fetch it again from {source.url}, or rename it"
-                )
-            entries.append(entry)
-    same = len(entries) == len(files) and all(entry == entries[0] for entry in entries)
-    return entries[0] if same else None
 
 
 def _json_settings(folder: Path, stem: str, *, single: bool) -> dict[str, Any]:
