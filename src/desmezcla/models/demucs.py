@@ -9,8 +9,7 @@ Differences from the paper:
     This is the third version, as the second paper has it: residual branches with recurrent layers
     and attention instead of one large LSTM in the middle, and GELU. The network of the first paper
     is `dconv_mode=0, gelu=False, lstm_layers=2`. Parameters have the names and shapes of the
-    authors' program (version 4.1 of the package `demucs`), so that their weights fit; layers
-    without a gate, which no published network has, are left out.
+    authors' program (version 4.1 of the package `demucs`), so that their weights fit.
 """
 
 import math
@@ -24,10 +23,12 @@ from torch import Tensor, nn
 from desmezcla.models.base import Core, ModelConfig, Part, SeparationModel
 from desmezcla.nn.demucs_layers import (
     BranchOptions,
+    MapNorm,
     RecurrentMemory,
     ResidualBranches,
     TimeConv,
     TimeConvTranspose,
+    check_levels,
     deviation,
     features_last,
     gated,
@@ -36,11 +37,14 @@ from desmezcla.nn.demucs_layers import (
 from desmezcla.spec import ModelSpec, ValidLengths
 
 TINY: dict[str, Any] = {
+    "depth": 2,
+    "stride": 16,
+    "kernel_size": 32,
     "hidden_channels": 8,
-    "depth": 3,
-    "norm_starts": 2,
-    "dconv_attn": 2,
-    "dconv_lstm": 2,
+    "norm_starts": 1,
+    "dconv_depth": 1,
+    "dconv_attn": 1,
+    "dconv_lstm": 1,
     "dconv_init": 0.1,
     "segment_s": 0.2,
 }
@@ -53,6 +57,7 @@ class Config(ModelConfig):
         hidden_channels: Features of the first level.
         growth: Features of a level by those of the one before.
         depth: Levels.
+        rewrite: A gate on each level.
         lstm_layers: Recurrent layers in the middle.
         kernel_size: Taps of the strided convolutions.
         stride: Of these.
@@ -75,6 +80,7 @@ class Config(ModelConfig):
     hidden_channels: int = Field(64, ge=1)
     growth: float = Field(2.0, ge=1)
     depth: int = Field(6, ge=1)
+    rewrite: bool = True
     lstm_layers: int = Field(0, ge=0)
     kernel_size: int = Field(8, ge=1)
     stride: int = Field(4, ge=1)
@@ -105,7 +111,22 @@ class Config(ModelConfig):
                 f"kernel_size={self.kernel_size} and stride={self.stride} must be even with "
                 "resample, so that lengths can be halved"
             )
+        check_levels(
+            self.widths,
+            norm_starts=self.norm_starts,
+            norm_groups=self.norm_groups,
+            compression=self.dconv_comp,
+            attention_starts=self.dconv_attn,
+        )
         return self
+
+    @property
+    def widths(self) -> list[int]:
+        """Features of the levels."""
+        widths = [self.hidden_channels]
+        while len(widths) < self.depth:
+            widths.append(int(self.growth * widths[-1]))
+        return widths
 
     @property
     def samples(self) -> int:
@@ -141,13 +162,11 @@ class Demucs(SeparationModel[Config]):
         halving = torch.arange(-51, 53)[None] / 2
         self.register_buffer("halving", low_pass(halving)[:, None], persistent=False)
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        inputs, width = config.channels, config.hidden_channels
-        outputs = len(config.stems) * config.channels
-        for index in range(config.depth):
+        inputs, outputs = config.channels, len(config.stems) * config.channels
+        for index, width in enumerate(config.widths):
             self.encoder.append(EncoderLayer(config, index, inputs, width))
             self.decoder.insert(0, DecoderLayer(config, index, width, outputs))
             inputs = outputs = width
-            width = int(config.growth * width)
         self.lstm = (
             RecurrentMemory(inputs, layers=config.lstm_layers) if config.lstm_layers else None
         )
@@ -158,8 +177,14 @@ class Demucs(SeparationModel[Config]):
         """Separate; see `SeparationModel.forward`."""
         return self._left(mix, self._network(*self._entered(mix)))
 
-    def core(self) -> Core:
-        """Return the network between the padding and the cut, with its resampling."""
+    def core(self) -> Core | None:
+        """Return the network between the padding and the cut, with its resampling.
+
+        There is none where recurrent layers cut what they see into pieces: how many is not known
+        when the network is exported.
+        """
+        if self.config.dconv_mode and self.config.dconv_lstm < self.config.depth:
+            return None
         return Core(Part(self, self._network), self._entered, self._left, (2,))
 
     def _entered(self, mix: Tensor) -> tuple[Tensor]:
@@ -177,7 +202,7 @@ class Demucs(SeparationModel[Config]):
         level, scale = self._level(mix)
         before = (stems.shape[-1] - mix.shape[-1]) // 2
         stems = stems[..., before : before + mix.shape[-1]].float() * scale + level
-        return stems.unflatten(1, (len(self.spec.stems), -1))
+        return torch.unflatten(stems, 1, (len(self.spec.stems), -1))
 
     def _level(self, mix: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of the channels' mean. Shape: `[B, 1, 1]` each."""
@@ -207,14 +232,15 @@ class Demucs(SeparationModel[Config]):
         with torch.autocast(x.device.type, enabled=False):
             flat = F.pad(x.float().flatten(0, 1)[:, None], (26, 27), mode="replicate")
             both = F.conv1d(flat, self.doubling)  # [B·C, 2, T + 1]
-        return both.mT.flatten(1)[:, : 2 * x.shape[-1]].unflatten(0, x.shape[:2])
+        doubled = both.transpose(1, 2).flatten(1)[:, : 2 * x.shape[-1]]
+        return torch.unflatten(doubled, 0, x.shape[:2])
 
     def _halved(self, x: Tensor) -> Tensor:
         """Return audio at half the rate. Shape: `[B, C, 2T] -> [B, C, T]`."""
         with torch.autocast(x.device.type, enabled=False):
             flat = F.pad(x.float().flatten(0, 1)[:, None], (51, 53), mode="replicate")
             half = F.conv1d(flat, self.halving, stride=2)  # [B·C, 1, T + 1]
-        return half[:, 0, : x.shape[-1] // 2].unflatten(0, x.shape[:2])
+        return torch.unflatten(half[:, 0, : x.shape[-1] // 2], 0, x.shape[:2])
 
 
 def low_pass(distances: Tensor) -> Tensor:
@@ -240,17 +266,17 @@ class EncoderLayer(nn.Sequential):
             normalisation(config, index, width),
             nn.GELU() if config.gelu else nn.ReLU(),
             *([branches(config, index, width)] if config.dconv_mode & 1 else []),
-            TimeConv(width, 2 * width, 1),
-            normalisation(config, index, 2 * width),
-            nn.GLU(1),
+            *gate(config, index, width, taps=1),
         )
+        self.gated = config.rewrite
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""
-        *parts, conv, norm, _ = self
-        for part in parts:
+        parts = list(self)
+        gate = parts[-3:] if self.gated else []
+        for part in parts[: len(parts) - len(gate)]:
             x = part(x)
-        return gated(x, cast(TimeConv, conv), norm)
+        return gated(x, cast(TimeConv, gate[0]), gate[1]) if gate else x
 
 
 class DecoderLayer(nn.Sequential):
@@ -259,28 +285,40 @@ class DecoderLayer(nn.Sequential):
     def __init__(self, config: Config, index: int, width: int, outputs: int) -> None:
         end = (normalisation(config, index, outputs), nn.GELU() if config.gelu else nn.ReLU())
         super().__init__(
-            TimeConv(width, 2 * width, 2 * config.context + 1, padding=config.context),
-            normalisation(config, index, 2 * width),
-            nn.GLU(1),
+            *gate(config, index, width, taps=2 * config.context + 1),
             *([branches(config, index, width)] if config.dconv_mode & 2 else []),
             TimeConvTranspose(width, outputs, config.kernel_size, config.stride),
             *(end if index > 0 else ()),
         )
+        self.gated = config.rewrite
 
     def forward(self, x: Tensor) -> Tensor:
         """Decode."""
-        conv, norm, _, *parts = self
-        x = gated(x, cast(TimeConv, conv), norm)
+        parts = list(self)
+        if self.gated:
+            conv, norm, _, *parts = parts
+            x = gated(x, cast(TimeConv, conv), norm)
         for part in parts:
             x = part(x)
         return x
+
+
+def gate(config: Config, index: int, features: int, *, taps: int) -> list[nn.Module]:
+    """Return the convolution, normalisation and gate of a level, if it has them."""
+    if not config.rewrite:
+        return []
+    return [
+        TimeConv(features, 2 * features, taps, padding=taps // 2),
+        normalisation(config, index, 2 * features),
+        nn.GLU(1),
+    ]
 
 
 def normalisation(config: Config, index: int, features: int) -> nn.Module:
     """Return the normalisation of a level."""
     if index < config.norm_starts:
         return nn.Identity()
-    return nn.GroupNorm(config.norm_groups, features)
+    return MapNorm(config.norm_groups, features)
 
 
 def branches(config: Config, index: int, features: int) -> ResidualBranches:

@@ -24,14 +24,18 @@ from desmezcla.nn.demucs_layers import BranchOptions, TimeConv
 from desmezcla.spec import ValidLengths
 
 TINY: dict[str, Any] = {
-    "nfft": 64,
+    "nfft": 1024,
     "depth": 1,
-    "hidden_channels": 8,
+    "stride": 64,
+    "kernel_size": 128,
+    "hidden_channels": 16,
+    "dconv_depth": 1,
     "dconv_init": 0.1,
     "bottom_channels": 16,
-    "t_layers": 3,
+    "t_layers": 2,
     "t_heads": 2,
     "t_hidden_scale": 2.0,
+    "t_dropout": 0.0,
     "segment_s": 0.1,
 }
 
@@ -85,7 +89,7 @@ class Config(HybridConfig):
             raise ValueError("t_auto_sparsity must be true for sparse attention")
         if self.nfft // 2 // self.stride**self.depth < 2:
             raise ValueError(
-                f"depth={self.depth} leaves fewer than 2 rows of nfft={self.nfft}; take less"
+                f"depth={self.depth} must leave at least 2 rows of nfft={self.nfft}; take less"
             )
         return self
 

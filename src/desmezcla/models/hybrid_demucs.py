@@ -6,12 +6,12 @@ Reference:
 Differences from the paper:
     None in the network: parameters have the names and shapes of the authors' program (version 4.1
     of the package `demucs`), so that their weights fit, and the defaults are those of its training.
-    What no published network uses is left out: layers for each part of the spectrum, a
-    Wiener filter, a spectrogram alone. A segment of one sample has no deviation, which is taken to
-    be 0.
+    What no published network uses is left out: a Wiener filter, a spectrogram alone. A segment of
+    one sample has no deviation, which is taken to be 0.
 """
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,7 +20,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.models.base import ModelConfig, SeparationModel
-from desmezcla.nn.demucs_layers import BranchOptions, deviation, features_last, rescale_weights
+from desmezcla.nn.band_layers import BandDecoder, BandEncoder
+from desmezcla.nn.demucs_layers import (
+    BranchOptions,
+    check_levels,
+    deviation,
+    features_last,
+    rescale_weights,
+)
 from desmezcla.nn.hybrid_layers import (
     DecoderLayer,
     EncoderLayer,
@@ -28,13 +35,17 @@ from desmezcla.nn.hybrid_layers import (
     LayerOptions,
     Strides,
 )
+from desmezcla.nn.hybrid_spectrum import signal, spectrum
 from desmezcla.spec import ModelSpec, ValidLengths
 
 TINY: dict[str, Any] = {
-    "nfft": 64,
+    "nfft": 256,
     "depth": 3,
+    "stride": 8,
+    "kernel_size": 16,
     "hidden_channels": 8,
     "norm_starts": 2,
+    "dconv_depth": 1,
     "dconv_attn": 2,
     "dconv_lstm": 2,
     "dconv_init": 0.1,
@@ -53,6 +64,9 @@ class HybridConfig(ModelConfig):
         cac: The network takes and gives complex numbers as two channels; if not, it takes and
             gives magnitudes, and the mixture lends its phases.
         depth: Levels.
+        multi_freqs: Shares of the rows where a part of the spectrum ends and the next begins; each
+            part has weights of its own on the outer levels. Empty for no parts.
+        multi_freqs_depth: Outer levels that are so.
         freq_emb: Weight of the vectors that tell the first level which row is which; 0 for none.
         emb_scale: Factor of their weights, by which they learn that much faster.
         kernel_size: Taps of the strided convolutions.
@@ -76,6 +90,8 @@ class HybridConfig(ModelConfig):
     nfft: int = Field(4096, ge=16, multiple_of=8)
     cac: bool = True
     depth: int = Field(6, ge=1)
+    multi_freqs: tuple[float, ...] = ()
+    multi_freqs_depth: int = Field(2, ge=1)
     freq_emb: float = Field(0.2, ge=0)
     emb_scale: float = Field(10.0, gt=0)
     kernel_size: int = Field(8, ge=4, multiple_of=4)
@@ -99,23 +115,58 @@ class HybridConfig(ModelConfig):
                 f"kernel_size={self.kernel_size} must be twice stride={self.stride}, so that "
                 "rows divide evenly"
             )
-        rows, samples = self.nfft // 2, 1
+        rows, hop = self.nfft // 2, 1
         for _ in range(self.depth):
-            samples *= self.stride
-            if rows <= self.kernel_size:
-                if samples != self.nfft // 4:
-                    raise ValueError(
-                        f"nfft={self.nfft}: where one row is left, a sample of the waveform's "
-                        f"level stands for {samples}, but a frame for {self.nfft // 4}; with "
-                        f"kernel_size={self.kernel_size}, take a power of {self.stride}"
-                    )
-                break
-            if rows % self.stride:
+            hop *= self.stride
+            merges = rows <= self.kernel_size
+            if rows % self.stride or (merges and hop != self.nfft // 4):
                 raise ValueError(
-                    f"nfft={self.nfft} gives a level with {rows} rows, which stride={self.stride} "
-                    f"does not divide; take a power of {self.stride}"
+                    f"nfft={self.nfft} must be four times a power of stride={self.stride}, so that "
+                    "the levels of both U-Nets meet where one row is left"
                 )
+            if merges:
+                break
             rows //= self.stride
+        for width in (self.hidden_channels, self.channels_time or self.hidden_channels):
+            check_levels(
+                self.widths(width),
+                norm_starts=self.norm_starts,
+                norm_groups=self.norm_groups,
+                compression=self.dconv_comp,
+                attention_starts=self.attention_starts,
+            )
+        return self
+
+    def widths(self, width: int) -> list[int]:
+        """Return the features of the levels from those of the first."""
+        widths = [width]
+        while len(widths) < self.depth:
+            widths.append(int(self.growth * widths[-1]))
+        return widths
+
+    @property
+    def attention_starts(self) -> int:
+        """First level whose branches have attention."""
+        return self.depth
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "HybridConfig":
+        if list(self.multi_freqs) != sorted({r for r in self.multi_freqs if 0 < r < 1}):
+            raise ValueError(
+                f"multi_freqs={list(self.multi_freqs)} must be growing shares between 0 and 1"
+            )
+        rows = self.nfft // 2 // self.stride ** (self.multi_freqs_depth - 1)
+        least = min((b - a for a, b in pairwise((0.0, *self.multi_freqs, 1.0))), default=1.0)
+        if self.multi_freqs and (
+            self.multi_freqs_depth > self.norm_starts
+            or rows <= self.kernel_size
+            or least * rows < 2 * self.kernel_size
+        ):
+            raise ValueError(
+                f"multi_freqs={list(self.multi_freqs)} on {self.multi_freqs_depth} levels need "
+                f"levels without normalisation (norm_starts={self.norm_starts}) and parts of at "
+                f"least {2 * self.kernel_size} rows; take fewer levels or parts"
+            )
         return self
 
     @property
@@ -137,6 +188,11 @@ class Config(HybridConfig):
     hybrid_old: bool = False
     dconv_attn: int = Field(4, ge=0)
     dconv_lstm: int = Field(4, ge=0)
+
+    @property
+    def attention_starts(self) -> int:
+        """First level whose branches have attention."""
+        return self.dconv_attn
 
 
 HybridConfigT = TypeVar("HybridConfigT", bound=HybridConfig)
@@ -205,8 +261,13 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
                 layers = self._layers(index, Strides(True, rows, stride, 0))
             else:
                 layers = self._layers(index, Strides(True, kernel, stride, kernel // 4))
-            self.encoder.append(EncoderLayer(inputs, width, layers[0]))
-            self.decoder.insert(0, DecoderLayer(width, outputs, layers[1], last=last))
+            if config.multi_freqs and index < config.multi_freqs_depth:
+                ratios = config.multi_freqs
+                self.encoder.append(BandEncoder(inputs, width, layers[0], ratios))
+                self.decoder.insert(0, BandDecoder(width, outputs, layers[1], ratios, last=last))
+            else:
+                self.encoder.append(EncoderLayer(inputs, width, layers[0]))
+                self.decoder.insert(0, DecoderLayer(width, outputs, layers[1], last=last))
             if rows > 1:
                 steps = Strides(False, kernel, stride, kernel // 4, alone=merges)
                 layers = self._layers(index, steps)
@@ -234,19 +295,19 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
         """Separate; see `SeparationModel.forward`."""
         length = mix.shape[-1]
         mix = F.pad(mix, (0, self.silence_after(length)))
-        spectrum = self._spectrum(mix)  # [B, C, F, N]
-        image = as_channels(spectrum) if self.config.cac else spectrum.abs()
+        z = spectrum(mix, self.window, mirrored=self.mirrored)  # [B, C, F, N]
+        image = as_channels(z) if self.config.cac else z.abs()
         level, scale = image.mean((1, 2, 3), keepdim=True), deviation(image, (1, 2, 3))
         level_t, scale_t = mix.mean((1, 2), keepdim=True), deviation(mix, (1, 2))
         x, xt = self.network((image - level) / (1e-5 + scale), (mix - level_t) / (1e-5 + scale_t))
         # A few rows at a time, which stay in a processor's cache while they are turned around.
-        parts = [self._bins(part.float() * scale + level) for part in x.split(64, 2)]
+        parts = [self._bins(part.float() * scale + level) for part in torch.split(x, 64, 2)]
         bins = torch.cat(parts, -1)  # [B, S, C, N, F]
         if not self.config.cac:
-            bins = bins * torch.sgn(spectrum).mT[:, None]
-        stems = self._signal(bins, mix.shape[-1])
+            bins = bins * torch.sgn(z).mT[:, None]
+        stems = signal(bins, self.window, mirrored=self.mirrored, length=mix.shape[-1])
         xt = xt.float() * scale_t + level_t  # [B, S·C, T]
-        return (stems + xt.unflatten(1, (len(self.spec.stems), -1)))[..., :length]
+        return (stems + torch.unflatten(xt, 1, stems.shape[1:3]))[..., :length]
 
     def network(self, x: Tensor, xt: Tensor) -> tuple[Tensor, Tensor]:
         """Run the two U-Nets on a standardised spectrogram and waveform.
@@ -272,7 +333,7 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
                     skips_t.append(xt)
             x = encode(x, added)
             if index == 0 and self.freq_emb is not None:
-                x = x + self.config.freq_emb * self.freq_emb()
+                x = x + (self.config.freq_emb * self.freq_emb()).to(x.dtype)
             skips.append(x)
         x, xt = self.middle(x, xt)
         for index, decode in enumerate(self.decoder, len(self.tdecoder) - len(self.decoder)):
@@ -285,31 +346,6 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
                     xt, _ = decode_t(xt, skips_t.pop(), lengths_t.pop())
         return x, xt[:, :, 0]
 
-    def _spectrum(self, mix: Tensor) -> Tensor:
-        """Return the STFT without the highest bin, one frame for each hop that begins.
-
-        Shape:
-            mix: `[B, C, T]`; returns `[B, C, F, N]`.
-        """
-        nfft, hop = self.config.nfft, self.config.nfft // 4
-        frames = -(-mix.shape[-1] // hop)
-        before = hop // 2 * 3
-        after = before + frames * hop - mix.shape[-1]
-        if self.mirrored:
-            mix = reflected(mix, before, after)
-        else:
-            mix = F.pad(mix, (before, after))
-        spectrum = torch.stft(
-            mix.flatten(0, 1),
-            nfft,
-            hop,
-            window=self.window,
-            center=False,
-            normalized=True,
-            return_complex=True,
-        )
-        return spectrum[:, :-1].unflatten(0, (-1, self.config.channels))
-
     def _bins(self, image: Tensor) -> Tensor:
         """Return complex numbers, or magnitudes, as the inverse transform takes them.
 
@@ -318,30 +354,9 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
         """
         axes = (len(self.spec.stems), self.config.channels)
         if not self.config.cac:
-            return image.unflatten(1, axes).mT
-        parts = image.unflatten(1, (*axes, 2)).permute(0, 1, 2, 5, 4, 3)
+            return torch.unflatten(image, 1, axes).mT
+        parts = torch.unflatten(image, 1, (*axes, 2)).permute(0, 1, 2, 5, 4, 3)
         return torch.view_as_complex(parts.contiguous())
-
-    def _signal(self, bins: Tensor, length: int) -> Tensor:
-        """Return the signals of spectrograms.
-
-        Shape:
-            bins: `[B, S, C, N, F]`; returns `[B, S, C, T]`.
-        """
-        nfft, hop = self.config.nfft, self.config.nfft // 4
-        frames = torch.fft.irfft(bins, n=nfft, norm="ortho") * (self.window / GAIN)
-        quarters = frames.unflatten(-1, (4, hop))  # [B, S, C, N, 4, hop]
-        count = frames.shape[-2]
-        added = frames.new_zeros((*frames.shape[:-2], count + 3, hop))
-        for index in range(4):
-            added[..., index : index + count, :] += quarters[..., index, :]
-        if self.mirrored:
-            start = hop // 2 * 3
-        else:
-            # There the sum of the squared windows lacks the last quarter of one.
-            added[..., 0, :] *= GAIN / (GAIN - self.window[-hop:].square())
-            start = 0
-        return added.flatten(-2)[..., start : start + length]
 
     @property
     def mirrored(self) -> bool:
@@ -351,10 +366,6 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
     def silence_after(self, samples: int) -> int:
         """Return how much silence a mixture gets at its end."""
         return 0
-
-
-# Sum of the squares of Hann windows a quarter of their length apart.
-GAIN = 1.5
 
 
 class HybridDemucs(HybridModel[Config]):
@@ -384,17 +395,3 @@ class HybridDemucs(HybridModel[Config]):
 def as_channels(spectrum: Tensor) -> Tensor:
     """Return real and imaginary parts as channels. Shape: `[B, C, F, N] -> [B, 2C, F, N]`."""
     return torch.view_as_real(spectrum).permute(0, 1, 4, 2, 3).flatten(1, 2)
-
-
-def reflected(x: Tensor, before: int, after: int) -> Tensor:
-    """Continue a signal by its reflection; one that is too short gets silence first.
-
-    The silence stands at the end, and at the beginning only where that is not enough.
-
-    Shape:
-        x: `[B, C, T]`; returns `[B, C, before + T + after]`.
-    """
-    missing = max(0, max(before, after) + 1 - x.shape[-1])
-    right = min(after, missing)
-    x = F.pad(x, (missing - right, right))
-    return F.pad(x, (before - missing + right, after - right), mode="reflect")

@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from desmezcla.nn.demucs_layers import LayerScale
-from desmezcla.nn.sparse_attention import SparseAttention, attention, dense
+from desmezcla.nn.sparse_attention import (
+    SparseAttention,
+    attention,
+    dense,
+    heads_apart,
+    heads_together,
+)
 
 INITIAL_SCALE = 1e-4
 
@@ -75,11 +81,9 @@ class Attention(nn.Module):
         else:
             q = dense(x, weight[:features], bias[:features])
             k, v = dense(other, weight[features:], bias[features:]).chunk(2, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        q, k, v = (heads_apart(part, self.heads) for part in (q, k, v))
         seen = attention(q, k, v, dropout=self.dropout if self.training else 0.0)
-        result: Tensor = dense(
-            seen.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias
-        )
+        result: Tensor = dense(heads_together(seen), self.out_proj.weight, self.out_proj.bias)
         return result
 
 
@@ -105,14 +109,15 @@ class Layer(nn.Module):
     def __init__(self, options: TransformerOptions, *, cross: bool) -> None:
         super().__init__()
         features = options.features
-        self.cross = cross
         sparsity = options.cross_sparsity if cross else options.self_sparsity
         look = (
             Attention(options)
             if sparsity is None
             else SparseAttention(features, options.heads, sparsity=sparsity)
         )
-        self.add_module("cross_attn" if cross else "self_attn", look)
+        # The names say what a layer looks at; only one of the two is there.
+        self.self_attn: nn.Module | None = None if cross else look
+        self.cross_attn: nn.Module | None = look if cross else None
         hidden = int(features * options.hidden_scale)
         self.linear1 = nn.Linear(features, hidden)
         self.linear2 = nn.Linear(hidden, features)
@@ -128,9 +133,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Shape: x: `[B, N, H]`, as the result; other: `[B, M, H]`."""
         normal = self.norm1(x)
-        if self.cross:
+        if self.cross_attn is not None:
             look, dense_norm = self.cross_attn(normal, self.norm2(other)), self.norm3
         else:
+            assert self.self_attn is not None
             look, dense_norm = self.self_attn(normal, normal), self.norm2
         x = x + self.gamma_1(self.dropout(look))
         hidden = self.dropout(F.gelu(dense(dense_norm(x), self.linear1.weight, self.linear1.bias)))
@@ -167,7 +173,7 @@ class CrossTransformer(nn.Module):
         xt = self.norm_in_t(xt) + options.position_weight * places_t
         for layer, layer_t in zip(self.layers, self.layers_t, strict=True):
             x, xt = layer(x, xt), layer_t(xt, x)
-        x = x.unflatten(1, (rows, frames)).permute(0, 3, 1, 2)
+        x = torch.unflatten(x, 1, (rows, frames)).permute(0, 3, 1, 2)
         return x, xt[:, None].permute(0, 3, 1, 2)
 
 

@@ -9,6 +9,7 @@ References:
     Défossez, "Hybrid Spectrogram and Waveform Source Separation", MDX Workshop at ISMIR 2021.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -79,6 +80,20 @@ def gated(x: Tensor, conv: TimeConv | nn.Conv2d, norm: nn.Module) -> Tensor:
     return F.conv2d(x, values, bias, padding=padding) * gate
 
 
+class MapNorm(nn.GroupNorm):
+    """Group normalisation of feature maps. Shape: `[B, H, F, T]`, as the result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each group of features over all rows and samples."""
+        # Where features are last, torch's own takes the variance for a difference of two sums,
+        # which costs a digit.
+        groups = torch.unflatten(x.float(), 1, (self.num_groups, -1))
+        variance, mean = torch.var_mean(groups, (2, 3, 4), correction=0, keepdim=True)
+        normal = ((groups - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        weight, bias = self.weight[:, None, None], self.bias[:, None, None]
+        return torch.addcmul(bias, normal, weight).to(x.dtype)
+
+
 class RowNorm(nn.GroupNorm):
     """Group normalisation in one group, of each row for itself. Shape: `[B, H, F, T]`."""
 
@@ -123,6 +138,34 @@ class BranchOptions:
     initial_scale: float
     lstm: bool = False
     attention: bool = False
+
+
+def check_levels(
+    widths: Sequence[int],
+    *,
+    norm_starts: int,
+    norm_groups: int,
+    compression: float,
+    attention_starts: int,
+) -> None:
+    """Check that the features of all levels can be grouped as normalisation and attention do.
+
+    Errors:
+        ValueError: if they cannot; for the validator of a configuration.
+    """
+    for index, width in enumerate(widths):
+        hidden = int(width / compression)
+        if index >= norm_starts - 1 and width % norm_groups:
+            raise ValueError(
+                f"level {index} has {width} features, which norm_groups={norm_groups} does not "
+                "divide; change hidden_channels, growth or norm_starts"
+            )
+        if hidden < 1 or (index >= attention_starts and hidden % HEADS):
+            raise ValueError(
+                f"level {index} has {width} features, so its branches have {hidden}, which must be "
+                f"1 or more, and a multiple of {HEADS} with attention; change hidden_channels, "
+                "growth, dconv_comp or dconv_attn"
+            )
 
 
 class ResidualBranches(nn.Module):
@@ -205,8 +248,8 @@ def normalised_expansion(
         centre = h.mean(2, keepdim=True)
         offset = F.linear(centre, weight, bias)  # [B, F, 1, 2H]
         spread = h - centre
-        gram = weight.T @ weight / weight.shape[0]
-        power = (spread.mT @ spread * gram).sum((2, 3), keepdim=True) / h.shape[2]
+        gram = weight.transpose(0, 1) @ weight / weight.shape[0]
+        power = (spread.transpose(-1, -2) @ spread * gram).sum((2, 3), keepdim=True) / h.shape[2]
         power = power + offset.var(-1, correction=0, keepdim=True)
         gain = torch.rsqrt(power + norm.eps)  # [B, F, 1, 1]
         level = gain * offset.mean(-1, keepdim=True)
@@ -291,21 +334,22 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape: `[B, H, F, T]`, as the input."""
         q, k, v = (_heads(part(x)) for part in (self.query, self.key, self.content))
-        decay = torch.sigmoid(_heads(self.query_decay(x))) / 2  # [B, F, heads, T, decays]
+        decay = torch.sigmoid(_heads(self.query_decay(x))) / 2  # [B·F, heads, T, decays]
         rates = torch.arange(1, DECAYS + 1, device=x.device, dtype=x.dtype) / DECAYS**0.5
         position = torch.arange(x.shape[-1], device=x.device)
         distance = (position[:, None] - position).abs()
-        bias = -(decay * rates).sum(-1, keepdim=True) * distance  # [B, F, heads, T, T]
+        bias = -(decay * rates).sum(-1, keepdim=True) * distance  # [B·F, heads, T, T]
         bias = bias.masked_fill(distance == 0, NEVER).to(q.dtype)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        seen = torch.unflatten(seen, 0, (x.shape[0], x.shape[2]))  # [B, F, heads, T, h]
         seen = seen.permute(0, 2, 4, 1, 3).flatten(1, 2)  # [B, H, F, T]
         result: Tensor = x + self.proj(seen)
         return result
 
 
 def _heads(x: Tensor) -> Tensor:
-    """Shape: `[B, H, F, T] -> [B, F, heads, T, H / heads]`."""
-    return x.unflatten(1, (HEADS, -1)).permute(0, 3, 1, 4, 2)
+    """Shape: `[B, H, F, T] -> [B · F, heads, T, H / heads]`."""
+    return torch.unflatten(x, 1, (HEADS, -1)).permute(0, 3, 1, 4, 2).flatten(0, 1)
 
 
 def rescale_weights(module: nn.Module, reference: float) -> None:

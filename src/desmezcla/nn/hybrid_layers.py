@@ -7,9 +7,7 @@ Reference:
     Défossez, "Hybrid Spectrogram and Waveform Source Separation", MDX Workshop at ISMIR 2021.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +15,12 @@ from torch import Tensor, nn
 
 from desmezcla.nn.demucs_layers import (
     BranchOptions,
+    MapNorm,
     ResidualBranches,
     TimeConv,
     TimeConvTranspose,
     gated,
 )
-
-# Values of a feature map that are worked on together: they stay in a processor's cache then.
-AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -68,25 +64,29 @@ class LayerOptions:
         norm_groups: Groups of its normalisations; None for none.
         branches: Its residual branches; None for none.
         context: Rows and samples at both sides that the convolution of the gate sees.
+        context_rows: Whether it does see rows; samples only if not.
     """
 
     strides: Strides
     norm_groups: int | None
     branches: BranchOptions | None
     context: int
+    context_rows: bool = True
 
     def gate(self, features: int) -> TimeConv | nn.Conv2d:
         """Return the convolution of the gate."""
         taps = 2 * self.context + 1
-        if self.strides.along_frequency:
+        if self.strides.along_frequency and self.context_rows:
             return nn.Conv2d(features, 2 * features, taps, padding=self.context)
+        if self.strides.along_frequency:
+            return nn.Conv2d(features, 2 * features, (1, taps), padding=(0, self.context))
         return TimeConv(features, 2 * features, taps, padding=self.context)
 
     def norm(self, features: int) -> nn.Module:
         """Return a normalisation."""
         if self.norm_groups is None:
             return nn.Identity()
-        return nn.GroupNorm(self.norm_groups, features)
+        return MapNorm(self.norm_groups, features)
 
 
 class EncoderLayer(nn.Module):
@@ -95,7 +95,6 @@ class EncoderLayer(nn.Module):
     def __init__(self, features: int, wanted: int, options: LayerOptions) -> None:
         super().__init__()
         self.strides = options.strides
-        self.by_rows = options.norm_groups is None and options.context == 0
         self.conv = options.strides.down(features, wanted)
         if options.strides.alone:
             return
@@ -118,10 +117,6 @@ class EncoderLayer(nn.Module):
             return y
         if added is not None:
             y = y + added
-        return by_rows(self._finished, y) if self.by_rows else self._finished(y)
-
-    def _finished(self, y: Tensor) -> Tensor:
-        """Return what comes after the strided convolution. Shape: `[B, H, F, T]`."""
         y = F.gelu(self.norm1(y))
         if self.dconv is not None:
             y = self.dconv(y)
@@ -163,7 +158,7 @@ class DecoderLayer(nn.Module):
         if skip is not None:
             y = gated(x + skip, self.rewrite, self.norm1)
             if self.dconv is not None:
-                y = by_rows(self.dconv, y)
+                y = self.dconv(y)
         z: Tensor = self.norm2(self.conv_tr(y))
         padding = self.strides.padding
         if not self.strides.along_frequency:
@@ -171,18 +166,6 @@ class DecoderLayer(nn.Module):
         elif padding:
             z = z[:, :, padding:-padding]
         return z if self.last else F.gelu(z), y
-
-
-def by_rows(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Do some work that treats every row for itself, on a few rows at a time.
-
-    Shape:
-        x: `[B, H, F, T]`; returns `[B, H', F, T]`.
-    """
-    rows = max(1, AT_ONCE // max(1, x[:, :, :1].numel()))
-    if rows >= x.shape[2]:
-        return work(x)
-    return torch.cat([work(part) for part in x.split(rows, 2)], 2)
 
 
 class FrequencyEmbedding(nn.Module):
@@ -206,4 +189,4 @@ class FrequencyEmbedding(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the vectors. Shape: `[H, F, 1]`."""
-        return cast(Tensor, self.embedding.weight.T[..., None] * self.scale)
+        return self.embedding.weight.T[..., None] * self.scale

@@ -26,6 +26,16 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x.mT[:, :, None], weight[..., None, None], bias)[:, :, 0].mT
 
 
+def heads_apart(x: Tensor, heads: int) -> Tensor:
+    """Shape: `[B, N, H] -> [B, heads, N, H / heads]`."""
+    return torch.unflatten(x, -1, (heads, -1)).transpose(1, 2)
+
+
+def heads_together(x: Tensor) -> Tensor:
+    """Shape: `[B, heads, N, h] -> [B, N, heads · h]`."""
+    return x.transpose(1, 2).flatten(2)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tensor:
     """Return for each query the average of the values, weighted by how its key fits.
 
@@ -35,10 +45,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tenso
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     # In bfloat16 the fused kernel of a processor takes half as long again as these steps.
-    keys, values = (k * k.shape[-1] ** -0.5).mT, v.contiguous()
+    keys, values = (k * k.shape[-1] ** -0.5).mT.contiguous(), v.contiguous()
     parts = [
         F.dropout((part @ keys).softmax(-1), dropout) @ values
-        for part in q.contiguous().split(QUERIES_AT_ONCE, 2)
+        for part in torch.split(q.contiguous(), QUERIES_AT_ONCE, 2)
     ]
     return torch.cat(parts, 2)
 
@@ -77,11 +87,10 @@ class SparseAttention(nn.Module):
             x: `[B, N, H]`; other: `[B, M, H]`; returns `[B, N, H]`.
         """
         q, k, v = (
-            part(of).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            heads_apart(part(of), self.heads)
             for part, of in ((self.q, x), (self.k, other), (self.v, other))
         )
-        seen = self._sparse(q, k, v)
-        result: Tensor = self.proj(seen.transpose(1, 2).flatten(2))
+        result: Tensor = self.proj(heads_together(self._sparse(q, k, v)))
         return result
 
     def _sparse(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -91,9 +100,9 @@ class SparseAttention(nn.Module):
             order, chosen = self._choices(q, k)
         groups = -(-count // GROUP)
         padded = F.pad(_taken(q, order), (0, 0, 0, groups * GROUP - count))
-        padded = padded.unflatten(2, (groups, GROUP))  # [B, heads, G, GROUP, h]
+        padded = torch.unflatten(padded, 2, (groups, GROUP))  # [B, heads, G, GROUP, h]
         keys, values = (
-            _taken(part, chosen.flatten(2)).unflatten(2, (groups, -1)) for part in (k, v)
+            torch.unflatten(_taken(part, chosen.flatten(2)), 2, (groups, -1)) for part in (k, v)
         )  # [B, heads, G, K, h]
         seen = F.scaled_dot_product_attention(padded, keys, values).flatten(2, 3)[:, :, :count]
         return torch.zeros_like(seen).scatter(2, order[..., None].expand(-1, -1, -1, size), seen)
@@ -108,13 +117,13 @@ class SparseAttention(nn.Module):
         directions = torch.randn_like(self.directions) if self.training else self.directions
         of_queries, of_keys = _hashes(q, directions), _hashes(k, directions)
         # Sorted by their buckets in the first rounds, as digits of a number.
-        digits = of_queries.unflatten(-1, (ROUNDS, BUCKETS)).argmax(-1)[..., :8]
+        digits = torch.unflatten(of_queries, -1, (ROUNDS, BUCKETS)).argmax(-1)[..., :8]
         weights = BUCKETS ** torch.arange(8, device=q.device)
-        order = (digits * weights).sum(-1).argsort(-1, stable=True)  # [B, heads, N]
+        order = (digits * weights).sum(-1).argsort(stable=True, dim=-1)  # [B, heads, N]
         count = order.shape[-1]
         groups = -(-count // GROUP)
         ordered = F.pad(_taken(of_queries, order), (0, 0, 0, groups * GROUP - count))
-        summed = ordered.unflatten(2, (groups, GROUP)).sum(3)  # [B, heads, G, ROUNDS · BUCKETS]
+        summed = torch.unflatten(ordered, 2, (groups, GROUP)).sum(3)
         agreements = summed @ of_keys.mT  # [B, heads, G, M]
         kept = max(1, round((1 - self.sparsity) * k.shape[2]))
         return order, agreements.topk(kept, -1).indices
@@ -128,7 +137,7 @@ def _hashes(x: Tensor, directions: Tensor) -> Tensor:
     Shape:
         x: `[B, heads, N, h]`; returns `[B, heads, N, ROUNDS · BUCKETS]`.
     """
-    along = (x.float() @ directions).unflatten(-1, (ROUNDS, BUCKETS // 2))
+    along = torch.unflatten(x.float() @ directions, -1, (ROUNDS, BUCKETS // 2))
     bucket = torch.cat([along, -along], -1).argmax(-1)
     return F.one_hot(bucket, BUCKETS).flatten(-2).to(torch.float32)
 

@@ -196,6 +196,8 @@ def read_arguments(
         )
     values = {name: _plain(given.get(name, default)) for name, default in defaults.items()}
     _check_values(values, origin)
+    if "multi_freqs" in values:
+        values["multi_freqs"] = values["multi_freqs"] or ()
     if segment_s and (model != "ht_demucs" or segment_s < values["segment"]):
         values["segment"] = segment_s
     order = (*(s for s in ORDER if s in sources), *(s for s in sources if s not in ORDER))
