@@ -176,7 +176,6 @@ def test_a_whole_track_is_as_from_a_bag_of_demucs(
     names = [f"mine-{number}" for number in range(1, len(models) + 1)]
     assert [member.release for member in release.info.members] == names
     mix = noise(4.3)
-    # The program adds silence to the standardised track, desmezcla to the track as it is.
     # As demucs' own program does before it calls `apply_model`.
     mean, deviation = mix.mean(), mix.mean(1).std()
     bag = BagOfModels(models, weights, segment)

@@ -9,6 +9,7 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,7 @@ class BandDecoder(nn.Module):
             part, _ = layer(x[:, :, first:end], skip[:, :, first:end], length)
             if parts:
                 # Both reach over the seam by a stride, and both have their bias there.
-                before, bias = parts[-1], layer.conv_tr.bias[:, None, None]
+                before, bias = parts[-1], cast(DecoderLayer, layer).bias
                 shared = before[:, :, -stride:] + part[:, :, :stride] - bias
                 parts[-1], part = before[:, :, :-stride], part[:, :, stride:]
                 parts.append(shared)

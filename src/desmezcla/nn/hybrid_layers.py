@@ -8,6 +8,7 @@ Reference:
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +145,11 @@ class DecoderLayer(nn.Module):
         self.rewrite = options.gate(features)
         self.norm1 = options.norm(2 * features)
         self.dconv = ResidualBranches(features, options.branches) if options.branches else None
+
+    @property
+    def bias(self) -> Tensor:
+        """What the transposed convolution adds. Shape: `[H', 1, 1]`."""
+        return cast(Tensor, self.conv_tr.bias)[:, None, None]
 
     def forward(self, x: Tensor, skip: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Decode.
