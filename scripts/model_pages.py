@@ -13,7 +13,6 @@ import argparse
 import importlib
 import inspect
 import json
-import os
 import platform
 import re
 import resource
@@ -70,10 +69,13 @@ def measure(keys: Iterable[str]) -> None:
 
 def measured(key: str) -> dict[str, Any]:
     """Return the figures of one model with the values of its paper, in this process."""
+    import torch
+
     from desmezcla.inference import facts
     from desmezcla.inference.device import keep_freed_buffers
 
     keep_freed_buffers()
+    torch.set_num_threads(1)
     before_mib = peak_mib()
     model = build_model(key)
     rate = model.spec.sample_rate
@@ -106,7 +108,8 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     processor = names[0] if names else platform.processor()
-    return f"{processor}, {os.cpu_count()} cores, PyTorch {torch.__version__.partition('+')[0]}"
+    version = torch.__version__.partition("+")[0]
+    return f"one core of {processor}, PyTorch {version}"
 
 
 def parity() -> dict[str, list[str]]:

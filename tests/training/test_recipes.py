@@ -1,12 +1,16 @@
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from desmezcla.errors import ParameterError
 from desmezcla.losses import losses_from
+from desmezcla.models import build_model
 from desmezcla.training import list_recipes, parse_changes, read_recipe
+from desmezcla.training.objective import Objective
 from desmezcla.training.recipes import changed, parse_recipe, recipe_content
 
 
@@ -16,6 +20,23 @@ def test_recipes_of_the_package_can_be_trained(name: str) -> None:
     assert recipe.model.architecture == name
     assert recipe.description
     losses_from(recipe.losses, stems=recipe.stems)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_step_of_every_recipe_has_finite_gradients(name: str) -> None:
+    recipe = read_recipe(name)
+    tiny = importlib.import_module(f"desmezcla.models.{name}").TINY
+    channels = recipe.config().channels
+    torch.manual_seed(0)
+    model = build_model(name, **tiny | {"stems": recipe.stems, "channels": channels}).train()
+    stems = 0.1 * torch.randn(2, len(recipe.stems), channels, 6000)
+    # In the seed's case of one stem, the mixture has more than that.
+    mixture = stems.sum(1) + 0.1 * torch.randn(2, channels, 6000)
+    terms = Objective(recipe, model)(model, mixture, stems)
+    torch.autograd.backward(terms["total"])
+    trained = [p.grad for p in model.parameters() if p.grad is not None]
+    assert trained
+    assert all(bool(gradient.isfinite().all()) for gradient in trained)
 
 
 def test_the_seeds_values_are_those_of_their_tables() -> None:
