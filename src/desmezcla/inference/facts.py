@@ -8,6 +8,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from desmezcla.models import SeparationModel
@@ -42,12 +47,13 @@ def operations_per_s(model: SeparationModel[Any]) -> float | None:
     data cannot run so; none of those here has a network.
     """
     spec = model.spec
-    meta = model.to("meta")
-    mix = torch.empty(1, spec.channels, spec.segment_samples, device="meta")
-    with FlopCounterMode(display=False) as counter, _counted_lstms() as lstms, torch.no_grad():
+    shapes_only = FakeTensorMode(allow_non_fake_inputs=True)
+    with shapes_only, FlopCounterMode(display=False) as counter, _counted_lstms() as lstms:
+        mix = torch.empty(1, spec.channels, spec.segment_samples)
         try:
-            meta(mix)
-        except RuntimeError:
+            with torch.no_grad():
+                model(mix)
+        except (DataDependentOutputException, DynamicOutputShapeException):
             return None
     total = counter.get_total_flops() + sum(lstms)
     return total * spec.sample_rate / spec.segment_samples or None
@@ -78,18 +84,18 @@ def _counted_lstms() -> Iterator[list[int]]:
         nn.LSTM.forward = original  # type: ignore[method-assign]
 
 
-def reach(model: SeparationModel[Any]) -> Reach:
+def reach(model: SeparationModel[Any], *, resolution: float = 0.01) -> Reach:
     """Return how far a model looks: what of its input may change and leave its output the same.
 
     The output is the sample in the middle of a segment of noise; "the same" is within a millionth
-    of its level. The figures are exact to a hundredth of a segment. Gradients would not tell: some
-    models look at a level without giving it one.
+    of its level. Gradients would not tell: some models look at a level without giving it one.
 
     Args:
         model: The model, with weights; random ones will do.
+        resolution: Share of a segment that the figures are exact to.
     """
     length = model.spec.segment_samples
-    middle, step = length // 2, max(1, length // 100)
+    middle, step = length // 2, max(1, int(resolution * length))
     mix, other = (_noise(model, seed) for seed in (0, 1))
     with torch.inference_mode():
         expected = model(mix)[..., middle]
@@ -101,7 +107,7 @@ def reach(model: SeparationModel[Any]) -> Reach:
             return bool(difference > 1e-6 * expected.abs().max())
 
         # A model of frames may not look at the few samples that its last frame does not reach.
-        edge = 2 * step
+        edge = max(1, length // 50)
         if changes(0, edge) and changes(length - edge, length):
             return Reach(middle, length - 1 - middle, whole_segment=True)
         past = _farthest(lambda n: changes(0, middle - n), middle, step)

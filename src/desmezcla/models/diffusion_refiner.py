@@ -240,8 +240,8 @@ class DiffusionRefiner(SeparationModel[Config]):
         """Return the compressed spectra. Shape: `[B, C, T]`, `[B, S, C, T]`."""
         spectrum = self._transform(mix[:, None])  # [B, 1, C, F, N]
         mean_square = torch.view_as_real(spectrum).square().sum(-1).mean((1, 2, 3, 4), keepdim=True)
-        least = LEAST_LEVEL**2 * float(self.window.square().sum())
-        level = mean_square.clamp(min=least).sqrt()
+        least = LEAST_LEVEL**2 * self.window.square().sum()
+        level = mean_square.maximum(least).sqrt()
         mixture = powered(spectrum / level, self.config.exponent)
         return Scene(mixture, self._compressed(estimates, level), level)
 
