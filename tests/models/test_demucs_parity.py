@@ -173,8 +173,8 @@ def test_a_network_of_the_published_size_does_the_same(
 @pytest.mark.parametrize(
     ("key", "sources", "arguments", "seconds"),
     [
-        ("demucs", FOUR, SMALL_TIME | {"segment": 1}, 3.4),
-        ("hybrid_demucs", FOUR, SMALL_HYBRID, 3.4),
+        ("demucs", FOUR, SMALL_TIME | {"segment": 5}, 60.0),
+        ("hybrid_demucs", FOUR, SMALL_HYBRID | {"segment": 5}, 60.0),
         ("ht_demucs", FOUR, SMALLEST_TRANSFORMER, 60.0),
         ("ht_demucs", SIX, SMALL_TRANSFORMER, 1.9),
         ("ht_demucs", FOUR, SMALL_TRANSFORMER, 0.21),
