@@ -1,7 +1,7 @@
 """What all architectures share: a frozen configuration, a specification, one shape contract."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -190,3 +190,22 @@ class SpectralModel(SeparationModel[ConfigT]):
         Shape:
             mix: `[B, C, T]`; returns `[B, S, C, F, N]`.
         """
+
+
+def bin_statistics(magnitudes: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each frequency bin, over channels, frames and mixtures.
+
+    The deviation of a bin is taken to be at least 1e-4 of the largest one.
+
+    Shape:
+        magnitudes: `[B, C, F, N]` each; returns `[F]` twice.
+    """
+    frames, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for magnitude in magnitudes:
+        mono = magnitude.mean(dim=1).double()  # [B, F, N]
+        frames += mono.shape[0] * mono.shape[2]
+        total = total + mono.sum(dim=(0, 2))
+        squares = squares + mono.square().sum(dim=(0, 2))
+    mean = total / frames
+    deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
+    return mean, deviation.clamp(min=1e-4 * float(deviation.max()) or 1.0)

@@ -24,7 +24,13 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import Core, ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    SpectralModel,
+    bin_statistics,
+    spectrogram_spec,
+)
 from desmezcla.nn.stem_networks import StemNetworks
 
 
@@ -199,19 +205,11 @@ class D3Net(SpectralModel[Config]):
         Shape:
             mixtures: `[B, C, T]` each.
         """
-        frames, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for mix in mixtures:
-            magnitude = self._seen(self.transform(mix)).mean(dim=1).double()  # [B, F', N]
-            frames += magnitude.shape[0] * magnitude.shape[2]
-            total = total + magnitude.sum(dim=(0, 2))
-            squares = squares + magnitude.square().sum(dim=(0, 2))
-        mean = total / frames
-        deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
-        scale = deviation.clamp(min=1e-4 * float(deviation.max()) or 1.0)
+        mean, deviation = bin_statistics(self._seen(self.transform(mix)) for mix in mixtures)
         for module in self.networks.by_name.values():
             network = cast(Network, module)
             network.input_mean.copy_(mean)
-            network.input_scale.copy_(scale)
+            network.input_scale.copy_(deviation)
 
     def _seen(self, spectrum: Tensor) -> Tensor:
         """Return what the networks see. Shape: `[B, C, F, N] -> [B, C, F', N]`."""

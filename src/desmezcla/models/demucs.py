@@ -272,11 +272,12 @@ class EncoderLayer(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""
-        parts = list(self)
-        gate = parts[-3:] if self.gated else []
-        for part in parts[: len(parts) - len(gate)]:
+        parts, last = list(self), []
+        if self.gated:
+            parts, last = parts[:-3], parts[-3:]
+        for part in parts:
             x = part(x)
-        return gated(x, cast(TimeConv, gate[0]), gate[1]) if gate else x
+        return gated(x, cast(TimeConv, last[0]), last[1]) if last else x
 
 
 class DecoderLayer(nn.Sequential):

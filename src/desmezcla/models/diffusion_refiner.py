@@ -209,7 +209,7 @@ class DiffusionRefiner(SeparationModel[Config]):
         generator = torch.Generator().manual_seed(config.seed)
         noise = torch.randn(shape[1:], dtype=kind, generator=generator)
         x = config.start * noise.to(mix.device).expand(shape)
-        for time, (now, later) in zip(times, pairwise(shares), strict=False):
+        for time, (now, later) in zip(times[:-1], pairwise(shares), strict=True):
             correction = self._denoised(x, time.expand(len(mix)), scene)
             # DDIM: the noise that this denoising found, less of it.
             noise = (x - now.sqrt() * correction) / (1 - now).sqrt()

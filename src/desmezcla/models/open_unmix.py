@@ -22,7 +22,14 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SpectralModel,
+    bin_statistics,
+    spectrogram_spec,
+)
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
@@ -236,19 +243,11 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
         Shape:
             mixtures: `[B, C, T]` each.
         """
-        frames, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for mix in mixtures:
-            magnitude = self.transform(mix).abs().mean(dim=1).double()  # [B, F, N]
-            frames += magnitude.shape[0] * magnitude.shape[2]
-            total = total + magnitude.sum(dim=(0, 2))
-            squares = squares + magnitude.square().sum(dim=(0, 2))
-        mean = total / frames
-        deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
-        scale = 1 / deviation.clamp(min=1e-4 * float(deviation.max()) or 1.0)
+        mean, deviation = bin_statistics(self.transform(mix).abs() for mix in mixtures)
         for network in self._in_order():
             bins = network.input_mean.numel()
             network.input_mean.copy_(-mean[:bins])
-            network.input_scale.copy_(scale[:bins])
+            network.input_scale.copy_(1 / deviation[:bins])
 
     def _in_order(self) -> list[MaskNetwork]:
         return [cast(MaskNetwork, network) for network in self.networks.values()]

@@ -12,6 +12,7 @@ Differences from the paper:
     last frame repeats it.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -127,11 +128,10 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.filters * (level + 1) for level in range(config.levels + 1)]
-        below = [config.channels, *widths]
         padding = "valid" if config.context else "same"
         self.down = nn.ModuleList(
             nn.Conv1d(wide, wanted, config.down_kernel, padding=padding)
-            for wide, wanted in zip(below, widths, strict=False)
+            for wide, wanted in pairwise([config.channels, *widths])
         )
         self.upsampling = nn.ModuleList(
             Upsampling(widths[level + 1], learned=config.learned_upsampling, context=config.context)
