@@ -17,6 +17,7 @@ _HOMES = {
     "ReleaseError": "desmezcla.errors",
     "ReleaseInfo": "desmezcla.releases.store",
     "Separator": "desmezcla.inference.offline",
+    "StreamSeparator": "desmezcla.inference.realtime",
     "build_model": "desmezcla.models",
     "evaluate": "desmezcla.evaluation.evaluate",
     "list_models": "desmezcla.models",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from desmezcla.errors import ReleaseError as ReleaseError
     from desmezcla.evaluation.evaluate import evaluate as evaluate
     from desmezcla.inference.offline import Separator as Separator
+    from desmezcla.inference.realtime import StreamSeparator as StreamSeparator
     from desmezcla.models import build_model as build_model
     from desmezcla.models import list_models as list_models
     from desmezcla.releases.checkpoint import load_model as load_model

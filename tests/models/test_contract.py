@@ -21,6 +21,7 @@ KEYS = list_models()
 # Configurations, beside the tiny ones themselves, that make a model causal.
 CAUSAL_FIELDS: dict[str, dict[str, Any]] = {
     "conv_tasnet": {"causal": True, "norm": "cumulative"},
+    "deepsampler": {"causal": True, "synthesis_samples": 128},
     "open_unmix": {"unidirectional": True, "wiener_iterations": 0},
 }
 

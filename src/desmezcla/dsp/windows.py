@@ -56,3 +56,40 @@ def window(name: str, n: int) -> Tensor:
 def window_names() -> list[str]:
     """Return the names that `window` knows, sorted."""
     return sorted(_WINDOWS)
+
+
+def asymmetric_windows(analysis: int, synthesis: int, hop: int) -> tuple[Tensor, Tensor]:
+    """Return a long analysis window and a short synthesis window for its end.
+
+    A frame then has the resolution of a long window, and the latency of a short one. The analysis
+    window rises over all but the last half of the synthesis window; both fall like the root of a
+    Hann window of the short length. The product is that Hann window, so that frames add up to the
+    signal.
+
+    Reference:
+        Mauler and Martin, "A Low Delay, Variable Resolution, Perfect Reconstruction Spectral
+        Analysis-Synthesis System for Speech Enhancement", EUSIPCO 2007.
+
+    Args:
+        analysis: Samples of a frame.
+        synthesis: Samples at its end that are given to the result, even.
+        hop: Samples from one frame to the next, half of `synthesis` or a part of that.
+
+    Shape:
+        returns `[analysis]` and `[synthesis]`.
+
+    Errors:
+        ParameterError: if the lengths do not fit together.
+    """
+    if hop < 1 or synthesis % (2 * hop) or synthesis > analysis:
+        raise ParameterError(
+            f"synthesis={synthesis} must be 2, 4, … times hop={hop}, and at most "
+            f"analysis={analysis} samples"
+        )
+    half = synthesis // 2
+    rise = _hann(2 * (analysis - half)).sqrt()[: analysis - half]
+    fall = _hann(synthesis).sqrt()[half:]
+    long = torch.cat([rise, fall])
+    # Where the analysis window is zero, so is the product.
+    short = _hann(synthesis) / long[-synthesis:].clamp(min=1e-9)
+    return long.float(), (short * hop / half).float()

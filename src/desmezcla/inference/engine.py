@@ -15,7 +15,8 @@ from desmezcla.errors import ParameterError
 from desmezcla.inference.blocks import Block, Counter, resampled
 from desmezcla.inference.chunks import Chunk, ChunkPlan, chunks, plan_chunks
 from desmezcla.inference.device import Precision, choose_device, choose_dtype
-from desmezcla.inference.layout import Group, channel_groups, from_model, to_model
+from desmezcla.inference.groups import Group, channel_groups
+from desmezcla.inference.layout import from_model, to_model
 from desmezcla.inference.overlap_add import overlap_add
 from desmezcla.inference.sources import Source
 from desmezcla.models.base import SeparationModel

@@ -9,7 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from desmezcla.errors import ParameterError
-from desmezcla.models.base import Core, ModelConfig, Part, SeparationModel, SpectralModel
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SeparationModel,
+    SpectralModel,
+    StreamCore,
+)
 
 __all__ = [
     "Core",
@@ -17,6 +24,7 @@ __all__ = [
     "Part",
     "SeparationModel",
     "SpectralModel",
+    "StreamCore",
     "build_model",
     "config_class",
     "list_models",

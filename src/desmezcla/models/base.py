@@ -9,7 +9,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from desmezcla.dsp.framing import Framing
 from desmezcla.errors import ParameterError
+from desmezcla.nn.streaming import Memory
 from desmezcla.spec import ModelSpec
 
 
@@ -102,6 +104,51 @@ class Part(nn.Module):
         return self.method(x)
 
 
+class StreamStep(nn.Module):
+    """One step of a causal model as a function of frames and of what the last step left.
+
+    Tensors are real: spectra have real and imaginary part on their last axis, `[B, C, N, F, 2]`.
+
+    Args:
+        owner: The model, whose parameters the step has.
+        run: Makes of the mixture's frames, spectra or both those of the stems, which have the axis
+            S behind B.
+        inputs: How many tensors `run` takes, and gives, besides the memory.
+    """
+
+    def __init__(
+        self, owner: nn.Module, run: Callable[..., tuple[Tensor, ...]], *, inputs: int = 1
+    ) -> None:
+        super().__init__()
+        self.owner = owner
+        self.run = run
+        self.inputs = inputs
+        self.train(owner.training)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the stems, then what the next step has to be given.
+
+        Args:
+            tensors: Those of the mixture, then what the last step left: nothing, or zeros, at the
+                beginning of a signal.
+        """
+        memory = Memory(tensors[self.inputs :])
+        return *self.run(*tensors[: self.inputs], memory), *memory.state
+
+
+@dataclass(frozen=True)
+class StreamCore:
+    """How a causal model runs on a signal that comes in blocks.
+
+    Attributes:
+        framing: Where its frames lie, and what a step is given of them.
+        step: What makes the stems' frames.
+    """
+
+    framing: Framing
+    step: StreamStep
+
+
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
@@ -149,6 +196,13 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
 
     def core(self) -> Core | None:
         """Return the network that can be exported to ONNX, None where it cannot be."""
+        return None
+
+    def stream_core(self) -> StreamCore | None:
+        """Return how the model runs on a stream; None for a model that is not causal.
+
+        On the frames of a whole signal the step gives what `separate` gives.
+        """
         return None
 
     def forward(self, mix: Tensor) -> Tensor:

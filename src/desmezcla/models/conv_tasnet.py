@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from desmezcla.models.base import Core, ModelConfig, SeparationModel
+from desmezcla.dsp.framing import Framing
+from desmezcla.models.base import Core, ModelConfig, SeparationModel, StreamCore, StreamStep
+from desmezcla.nn.streaming import Memory, Streaming, in_turn
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {
@@ -129,11 +131,30 @@ class ConvTasNet(SeparationModel[Config]):
         """
         stride = self.config.stride_samples
         frames = F.conv1d(mix, self.encoder.filters, stride=stride)  # [B, N, K], K frames
-        if self.config.encoder == "relu":
-            frames = frames.relu()
-        masked: Tensor = self.masker(frames) * frames[:, None]  # [B, S, N, K]
+        masked = self._masked(frames, Memory() if self.config.causal else None)
         stems = F.conv_transpose1d(masked.flatten(0, 1), self.decoder.filters, stride=stride)
         return stems.reshape(-1, len(self.spec.stems), *stems.shape[1:])  # [B, S, C, T]
+
+    def stream_core(self) -> StreamCore | None:
+        """Return the steps; see `SeparationModel.stream_core`."""
+        size, stride = self.config.filter_samples, self.config.stride_samples
+        if not self.config.causal:
+            return None
+        framing = Framing(size, stride, size, before_samples=0, edges="covered")
+        return StreamCore(framing, StreamStep(self, self._step))
+
+    def _step(self, frames: Tensor, memory: Memory) -> tuple[Tensor]:
+        """Return the frames of the stems. Shape: `[B, C, K, L] -> [B, S, C, K, L]`."""
+        basis = torch.einsum("bckl,ncl->bnk", frames, self.encoder.filters)
+        masked = self._masked(basis, memory)
+        return (torch.einsum("bsnk,ncl->bsckl", masked, self.decoder.filters),)
+
+    def _masked(self, basis: Tensor, memory: Memory | None) -> Tensor:
+        """Return the masked transform. Shape: `[B, N, K] -> [B, S, N, K]`."""
+        if self.config.encoder == "relu":
+            basis = basis.relu()
+        masked: Tensor = self.masker(basis, memory) * basis[:, None]
+        return masked
 
     def core(self) -> Core:
         """Return the whole model but for the padding; see `SeparationModel.core`."""
@@ -203,12 +224,12 @@ class Masker(nn.Module):
             nn.Conv1d(config.skip or config.bottleneck, self.stems * config.filters, 1),
         )
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, memory: Memory | None) -> Tensor:
         """Return the masks. Shape: `[B, N, K] -> [B, S, N, K]`."""
-        x = self.bottleneck(frames)
+        x = in_turn(self.bottleneck, frames, memory)
         skips = []
         for block in self.TCN:
-            residual, skip = block(x)
+            residual, skip = block(x, memory)
             if residual is not None:
                 x = x + residual
             if skip is not None:
@@ -231,11 +252,11 @@ class Block(nn.Module):
             hidden,
             config.kernel,
             dilation=dilation,
-            padding=reach if config.causal else reach // 2,
+            padding=0 if config.causal else reach // 2,
             groups=hidden,
         )
         if config.causal:
-            convolution = nn.Sequential(convolution, _CutEnd(reach))
+            convolution = LookingBack(convolution, reach)
         self.shared_block = nn.Sequential(
             nn.Conv1d(config.bottleneck, hidden, 1),
             nn.PReLU(),
@@ -247,28 +268,30 @@ class Block(nn.Module):
         self.res_conv = nn.Conv1d(hidden, config.bottleneck, 1) if residual else None
         self.skip_conv = nn.Conv1d(hidden, config.skip, 1) if config.skip else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def forward(self, x: Tensor, memory: Memory | None) -> tuple[Tensor | None, Tensor | None]:
         """Return what is added to the block's input, and what to the masks. Shape: `[B, *, K]`."""
-        x = self.shared_block(x)
+        x = in_turn(self.shared_block, x, memory)
         return (
             None if self.res_conv is None else self.res_conv(x),
             None if self.skip_conv is None else self.skip_conv(x),
         )
 
 
-class _CutEnd(nn.Module):
-    """Drop the last frames, which a convolution with padding on both sides makes too many."""
+class LookingBack(Streaming, nn.ModuleList):
+    """A convolution without padding, of frames and those before them; asteroid's name has a 0."""
 
-    def __init__(self, frames: int) -> None:
-        super().__init__()
-        self.frames = frames
+    def __init__(self, convolution: nn.Module, reach: int) -> None:
+        super().__init__([convolution])
+        self.reach = reach
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: `[B, H, K + frames] -> [B, H, K]`."""
-        return x[..., : x.shape[-1] - self.frames]
+    def forward(self, x: Tensor, memory: Memory | None) -> Tensor:
+        """Shape: `[B, H, K]`, as the input."""
+        assert memory is not None  # a causal model always has one
+        y: Tensor = self[0](memory.joined(x, self.reach, 2))
+        return y
 
 
-class Norm(nn.Module):
+class Norm(Streaming):
     """Standardise over what `Config.norm` says, then scale and shift each feature."""
 
     def __init__(self, config: Config, features: int) -> None:
@@ -277,26 +300,33 @@ class Norm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(features))
         self.beta = nn.Parameter(torch.zeros(features))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory | None) -> Tensor:
         """Shape: `[B, H, K]`, as the input."""
         if self.kind == "global":
             return F.group_norm(x, 1, self.gamma, self.beta, EPSILON)
         if self.kind == "channel":
             variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
         else:
-            mean, variance = cumulative_moments(x)
+            mean, variance = cumulative_moments(x, memory or Memory())
         scaled = (x - mean) * (variance + EPSILON).rsqrt()
         return scaled * self.gamma[:, None] + self.beta[:, None]
 
 
-def cumulative_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def cumulative_moments(x: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
     """Return mean and variance over the features of a frame and of all frames before it.
+
+    The sums are of double precision: in single, a count of frames would stand still after an hour.
 
     Shape:
         x: `[B, H, K]`; returns `[B, 1, K]` twice.
     """
-    count = torch.arange(1, x.shape[-1] + 1, device=x.device)
-    mean = x.mean(1, keepdim=True).cumsum(-1) / count
-    power = x.square().mean(1, keepdim=True).cumsum(-1) / count
+    ones = torch.ones_like(x[:, :1])
+    moments = torch.cat([ones, x.mean(1, keepdim=True), x.square().mean(1, keepdim=True)], 1)
+    moments = moments.double()
+    sums = memory.recall((len(x), 3, 1), moments) + moments.cumsum(-1)
+    memory.keep(sums[..., -1:])
+    count, total, power = sums.unbind(1)  # [B, K] each
+    mean = total / count
     # Rounding may leave a little less than nothing.
-    return mean, (power - mean.square()).clamp(min=0)
+    variance = (power / count - mean * mean).clamp(min=0)
+    return mean[:, None].to(x.dtype), variance[:, None].to(x.dtype)

@@ -11,6 +11,10 @@ Differences from the description:
     eighth of the cost. The convolutions run along the bands and along time in turn, and the strides
     along the bands only, so that the frames stay as they are. The masks of the stems are a softmax,
     and so add up to one.
+
+    For live use (`causal=True`) nothing looks ahead: convolutions see frames before, attention a
+    bounded past, and frames are long but give only their last samples to the stems, whose number is
+    the latency (Mauler and Martin, EUSIPCO 2007). All that is remembered is of bounded size.
 """
 
 from typing import Any
@@ -21,9 +25,29 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.bands import band_weights, warped_centres
+from desmezcla.dsp.frames import overlap_add, trailing_frames
+from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
-from desmezcla.nn.rotary import rotary_frequencies, rotated
+from desmezcla.dsp.windows import asymmetric_windows
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SpectralModel,
+    StreamCore,
+    StreamStep,
+    spectrogram_spec,
+)
+from desmezcla.nn.frame_layers import (
+    SLOPE,
+    BandSplitBlock,
+    FeatureNorm,
+    FrameConv,
+    Level,
+    doubling,
+    halving,
+)
+from desmezcla.nn.streaming import Memory
 
 TINY: dict[str, Any] = {
     "n_fft": 256,
@@ -37,8 +61,6 @@ TINY: dict[str, Any] = {
     "segment_s": 0.1,
     "context_s": 0.02,
 }
-
-SLOPE = 0.1
 
 
 class Config(ModelConfig):
@@ -54,6 +76,10 @@ class Config(ModelConfig):
         heads: Attention heads of a transformer.
         kernel: Taps of the convolutions, odd.
         level_s: Seconds over which the level is averaged that the input is divided by.
+        causal: Nothing looks ahead, but for the latency.
+        synthesis_samples: If causal, the last samples of a frame that become part of the stems, a
+            multiple of two hops: what the model looks ahead.
+        past_s: If causal, seconds that attention looks back.
         segment_s: Seconds that the engine gives the model at once.
         context_s: Seconds at each edge of a segment that may be discarded.
     """
@@ -67,6 +93,9 @@ class Config(ModelConfig):
     heads: int = Field(4, ge=1)
     kernel: int = Field(5, ge=1)
     level_s: float = Field(4.0, gt=0)
+    causal: bool = False
+    synthesis_samples: int = Field(2048, ge=2)
+    past_s: float = Field(1.5, gt=0)
     segment_s: float = Field(12.0, gt=0)
     context_s: float = Field(1.5, ge=0)
 
@@ -81,12 +110,22 @@ class Config(ModelConfig):
             raise ValueError(f"width={self.width} must be a multiple of 2 x heads={self.heads}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel={self.kernel} must be odd")
+        given = self.synthesis_samples
+        if self.causal and (given % (2 * self.hop_length) or given > self.n_fft):
+            raise ValueError(
+                f"synthesis_samples={given} must be 2, 4, … times hop_length={self.hop_length}, "
+                f"and at most n_fft={self.n_fft}"
+            )
         return self
 
     @property
     def bins(self) -> int:
         """Number of frequency bins F of the STFT."""
         return self.n_fft // 2 + 1
+
+    def frames(self, seconds: float) -> int:
+        """Return how many frames there are in some seconds, one at least."""
+        return max(1, round(seconds * self.sample_rate / self.hop_length))
 
 
 class DeepSampler(SpectralModel[Config]):
@@ -97,189 +136,171 @@ class DeepSampler(SpectralModel[Config]):
     """
 
     window: Tensor
+    synthesis: Tensor
     weights: Tensor
+    averages: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        causal, hop = config.causal, config.hop_length
         self.spec = spectrogram_spec(
             config,
             segment_s=config.segment_s,
-            hop_length=config.hop_length,
+            hop_length=hop,
             context_samples=round(config.context_s * config.sample_rate),
-            grid_samples=config.hop_length,
+            grid_samples=hop,
+            latency_samples=config.synthesis_samples - 1 if causal else None,
         )
         weights = band_weights(warped_centres(config.bins, config.bands), config.bins)
         self.register_buffer("weights", torch.from_numpy(weights).float(), persistent=False)
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.level_frames = 2 * round(config.level_s * config.sample_rate / config.hop_length / 2)
+        self.register_buffer("averages", (self.weights / self.weights.sum(0)).T, persistent=False)
+        if causal:
+            window, synthesis = asymmetric_windows(config.n_fft, config.synthesis_samples, hop)
+            self.register_buffer("synthesis", synthesis, persistent=False)
+        else:
+            window = torch.hann_window(config.n_fft)
+        self.register_buffer("window", window, persistent=False)
+        self.level_frames = config.frames(config.level_s) // 2 * 2 + 1
         views = 4 if config.channels == 2 else 1
         finest, coarsest = config.widths[0], config.bands // 2 ** len(config.widths)
-        self.entry = nn.Conv2d(views, finest, 3, padding=1)
+        self.entry = FrameConv(views, finest, (3, 3), causal=causal)
         self.place = nn.Parameter(torch.zeros(finest, 1, config.bands))
         steps = list(zip(config.widths, (*config.widths[1:], config.width), strict=True))
-        self.encoder = nn.ModuleList([Level(fine, config.kernel) for fine, _ in steps])
+        self.encoder = nn.ModuleList(
+            [Level(fine, config.kernel, causal=causal) for fine, _ in steps]
+        )
         self.down = nn.ModuleList([halving(fine, coarse) for fine, coarse in steps])
         self.coarse_place = nn.Parameter(torch.zeros(config.width, 1, coarsest))
+        past = config.frames(config.past_s)
         self.bottleneck = nn.ModuleList(
-            [BandSplitBlock(config.width, config.heads) for _ in range(config.depth)]
+            [BandSplitBlock(config.width, config.heads, past) for _ in range(config.depth)]
         )
         self.up = nn.ModuleList([doubling(coarse, fine) for fine, coarse in steps])
-        self.decoder = nn.ModuleList([Level(fine, config.kernel) for fine, _ in steps])
-        self.exit = nn.Sequential(
-            FeatureNorm(finest),
-            nn.Conv2d(finest, len(config.stems) * config.channels, 3, padding=1),
+        self.decoder = nn.ModuleList(
+            [Level(fine, config.kernel, causal=causal) for fine, _ in steps]
         )
+        self.exit_norm = FeatureNorm(finest)
+        self.exit = FrameConv(finest, len(config.stems) * config.channels, (3, 3), causal=causal)
 
     def transform(self, audio: Tensor) -> Tensor:
-        """Return the STFT; see `SpectralModel`."""
+        """Return the STFT; see `SpectralModel`. If causal, frame n ends with hop n."""
         config = self.config
+        if config.causal:
+            given = config.synthesis_samples
+            frames = trailing_frames(audio, config.n_fft, config.hop_length, given=given)
+            spectra: Tensor = torch.fft.rfft(frames * self.window).mT
+            return spectra
         return stft(audio, n_fft=config.n_fft, hop_length=config.hop_length, window=self.window)
 
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the masked STFT of the mixture; see `SpectralModel`."""
-        spectrum = self.transform(mix)  # [B, C, F, N]
-        return self._masked(spectrum, self._band_masks(self._views(spectrum)))
+        parts = torch.view_as_real(self.transform(mix).mT)  # [B, C, N, F, 2]
+        stems = self._separated(parts, Memory() if self.config.causal else None)
+        return torch.view_as_complex(stems).mT
 
-    def core(self) -> Core:
+    def stream_core(self) -> StreamCore | None:
+        """Return the steps; see `SeparationModel.stream_core`."""
+        size, hop = self.config.n_fft, self.config.hop_length
+        if not self.config.causal:
+            return None
+        framing = Framing(
+            size,
+            hop,
+            self.config.synthesis_samples,
+            before_samples=size - hop,
+            parts=("spectra",),
+            analysis=self.window.cpu().numpy(),
+            synthesis=self.synthesis.cpu().numpy(),
+        )
+        return StreamCore(framing, StreamStep(self, lambda *x: (self._separated(*x),)))
+
+    def _separated(self, parts: Tensor, memory: Memory | None) -> Tensor:
+        """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
+        return self._masked(parts, self._band_masks(self._views(parts, memory), memory))
+
+    def core(self) -> Core | None:
         """Return what makes the masks of the bands; see `Core`."""
+        if self.config.causal:
+            return None  # what runs on streams is exported instead
 
         def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (self._views(self.transform(mix)),)
+            return (self._views(torch.view_as_real(self.transform(mix).mT), None),)
 
         def leave(mix: Tensor, masks: Tensor) -> Tensor:
-            return self._waveforms(self._masked(self.transform(mix), masks), mix.shape[-1])
+            stems = self._masked(torch.view_as_real(self.transform(mix).mT), masks)
+            return self._waveforms(torch.view_as_complex(stems).mT, mix.shape[-1])
 
-        return Core(Part(self, self._band_masks), enter, leave, length_axes=(2,), inputs=("views",))
+        part = Part(self, lambda views: self._band_masks(views, None))
+        return Core(part, enter, leave, length_axes=(2,), inputs=("views",))
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
         return self._waveforms(self.spectra(mix), mix.shape[-1])
 
     def _waveforms(self, spectra: Tensor, length: int) -> Tensor:
-        return istft(spectra, hop_length=self.config.hop_length, window=self.window, length=length)
+        """Return the signals of spectrograms. Shape: `[*, F, N] -> [*, T]`."""
+        hop = self.config.hop_length
+        if self.config.causal:
+            frames = torch.fft.irfft(spectra.mT)[..., -self.config.synthesis_samples :]
+            return overlap_add(frames * self.synthesis, hop)[..., :length]
+        return istft(spectra, hop_length=hop, window=self.window, length=length)
 
-    def _masked(self, spectrum: Tensor, band_masks: Tensor) -> Tensor:
-        """Return the stems' STFTs. Shape: `[B, C, F, N]`, `[B, S, C, K, N]`; `[B, S, C, F, N]`."""
-        masks = torch.matmul(self.weights, band_masks).to(spectrum.real.dtype)
-        # A real mask times a complex bin, without making the mask complex first.
-        return torch.view_as_complex(masks[..., None] * torch.view_as_real(spectrum)[:, None])
+    def _masked(self, parts: Tensor, band_masks: Tensor) -> Tensor:
+        """Return the stems' spectra: a real mask times real and imaginary part of each bin.
 
-    def _band_masks(self, views: Tensor) -> Tensor:
-        """Return the masks of the stems. Shape: `[B, H, N, K] -> [B, S, C, K, N]`."""
-        x = self.entry(views) + self.place
+        Shape:
+            parts: `[B, C, N, F, 2]`; band_masks: `[B, S, C, N, K]`; returns `[B, S, C, N, F, 2]`.
+        """
+        masks = F.linear(band_masks, self.weights).to(parts.dtype)  # [B, S, C, N, F]
+        return masks[..., None] * parts[:, None]
+
+    def _band_masks(self, views: Tensor, memory: Memory | None) -> Tensor:
+        """Return the masks of the stems. Shape: `[B, H, N, K] -> [B, S, C, N, K]`."""
+        x = self.entry(views, memory) + self.place
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):
-            skips.append(level(x))
+            skips.append(level(x, memory))
             x = F.leaky_relu(down(skips[-1]), SLOPE)
         x = x + self.coarse_place
         for block in self.bottleneck:
-            x = block(x)
+            x = block(x, memory)
         for level, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
-            x = level(F.leaky_relu(up(x), SLOPE) + skip)
-        logits = self.exit(x).unflatten(1, (len(self.spec.stems), self.spec.channels))
-        masks: Tensor = logits.softmax(1).transpose(-1, -2)
+            x = level(F.leaky_relu(up(x), SLOPE) + skip, memory)
+        logits = self.exit(self.exit_norm(x), memory)
+        logits = logits.unflatten(1, (len(self.spec.stems), self.spec.channels))
+        masks: Tensor = logits.softmax(1)
         return masks
 
     @torch.no_grad()
-    def _views(self, spectrum: Tensor) -> Tensor:
-        """Return compressed magnitudes in bands, relative to the level around each frame.
+    def _views(self, parts: Tensor, memory: Memory | None) -> Tensor:
+        """Return compressed magnitudes in bands, relative to the level around or before each frame.
 
         Left, right, their sum and their difference say where in the stereo image a bin is.
 
         Shape:
-            spectrum: `[B, C, F, N]`; returns `[B, H, N, K]`.
+            parts: `[B, C, N, F, 2]`; returns `[B, H, N, K]`.
         """
-        if spectrum.shape[1] == 2:
-            left, right = spectrum.unbind(1)
+        if parts.shape[1] == 2:
+            left, right = parts.unbind(1)
             middle, side = (left + right) * 0.5**0.5, (left - right) * 0.5**0.5
-            spectrum = torch.stack([left, right, middle, side], 1)
-        averages = (self.weights / self.weights.sum(0)).to(spectrum.real.dtype)
-        x = (spectrum.abs().transpose(-1, -2) @ averages + 1e-4) ** 0.25  # [B, H, N, K]
-        level = x.mean((1, 3))[:, None]  # [B, 1, N]
-        reach = self.level_frames // 2
-        level = F.avg_pool1d(level, 2 * reach + 1, 1, reach, count_include_pad=False)
-        x = x / level[..., None] - 1
+            parts = torch.stack([left, right, middle, side], 1)
+        real, imaginary = parts.unbind(-1)
+        magnitude = (real * real + imaginary * imaginary).sqrt()  # [B, H, N, F]
+        x = (
+            (F.linear(magnitude, self.averages.to(parts.dtype)) + 1e-4).sqrt().sqrt()
+        )  # [B, H, N, K]
+        level = x.mean((1, 3))  # [B, N]
+        x = x / self._average(level, memory)[:, None, :, None] - 1
         return x.contiguous(memory_format=torch.channels_last)
 
-
-class FeatureNorm(nn.LayerNorm):
-    """Layer normalisation of the features at each band and frame. Shape: `[B, H, N, K]`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the axis H."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Level(nn.Module):
-    """A convolution along the bands and one along time, around which the input is added."""
-
-    def __init__(self, features: int, kernel: int) -> None:
-        super().__init__()
-        self.norm = FeatureNorm(features)
-        self.bands = nn.Conv2d(features, features, (1, kernel), padding=(0, kernel // 2))
-        self.time = nn.Conv2d(features, features, (kernel, 1), padding=(kernel // 2, 0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: `[B, H, N, K]`, as the input."""
-        y = F.leaky_relu(self.bands(self.norm(x)), SLOPE)
-        return x + F.leaky_relu(self.time(y), SLOPE)
-
-
-def halving(features: int, wanted: int) -> nn.Conv2d:
-    """Return a convolution along the bands that halves their number."""
-    return nn.Conv2d(features, wanted, (1, 4), stride=(1, 2), padding=(0, 1))
-
-
-def doubling(features: int, wanted: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution along the bands that doubles their number."""
-    return nn.ConvTranspose2d(features, wanted, (1, 4), stride=(1, 2), padding=(0, 1))
-
-
-class BandSplitBlock(nn.Module):
-    """A transformer over time for every band, then one over the bands for every frame."""
-
-    def __init__(self, features: int, heads: int) -> None:
-        super().__init__()
-        self.over_time = Transformer(features, heads)
-        self.over_bands = Transformer(features, heads)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: `[B, H, N, K]`, as the input."""
-        batch, _, frames, bands = x.shape
-        x = x.permute(0, 3, 2, 1).flatten(0, 1)  # [B·K, N, H]
-        x = self.over_time(x).unflatten(0, (batch, bands))  # [B, K, N, H]
-        x = x.transpose(1, 2).flatten(0, 1)  # [B·N, K, H]
-        x = self.over_bands(x).unflatten(0, (batch, frames))  # [B, N, K, H]
-        return x.permute(0, 3, 1, 2)
-
-
-class Transformer(nn.Module):
-    """Self-attention with rotary positions, then two dense layers; both are added to the input."""
-
-    def __init__(self, features: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(features)
-        self.to_qkv = nn.Linear(features, 3 * features, bias=False)
-        self.to_out = nn.Linear(features, features, bias=False)
-        self.dense = nn.Sequential(
-            nn.LayerNorm(features),
-            nn.Linear(features, 2 * features),
-            nn.GELU(),
-            nn.Linear(2 * features, features),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: `[M, L, H]`, as the input; L is the axis that is looked along."""
-        qkv = self.to_qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
-        qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, M, heads, L, h]
-        frequencies = rotary_frequencies(qkv.shape[-1], device=x.device)
-        first, second = qkv[:2].chunk(2, -1)
-        q, k = rotated(first, second, frequencies).unbind()
-        v = qkv[2]
-        # Written out: on a processor the fused kernel's gradient takes three times as long.
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        seen = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)  # [M, L, H]
-        x = x + self.to_out(seen)
-        result: Tensor = x + self.dense(x)
-        return result
+    def _average(self, level: Tensor, memory: Memory | None) -> Tensor:
+        """Return the level averaged over frames that are there. Shape: `[B, N]`, as the input."""
+        frames = self.level_frames
+        if memory is None:
+            return F.avg_pool1d(level[:, None], frames, 1, frames // 2, count_include_pad=False)[
+                :, 0
+            ]
+        # Beside the level stands how many frames there are, since the first ones come after none.
+        counted = memory.joined(torch.stack([level, torch.ones_like(level)], 1), frames - 1, 2)
+        total, count = F.avg_pool1d(counted, frames, 1).unbind(1)
+        return total / count

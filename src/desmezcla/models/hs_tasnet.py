@@ -15,14 +15,23 @@ Differences from the paper:
 """
 
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from desmezcla.models.base import Core, ModelConfig, SeparationModel, spectrogram_spec
+from desmezcla.dsp.frames import overlap_add, trailing_frames
+from desmezcla.dsp.framing import Framing
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    SeparationModel,
+    StreamCore,
+    StreamStep,
+    spectrogram_spec,
+)
+from desmezcla.nn.streaming import Memory, recurrent
 
 TINY: dict[str, Any] = {
     "window_samples": 128,
@@ -33,9 +42,6 @@ TINY: dict[str, Any] = {
     "segment_s": 0.1,
     "context_s": 0.02,
 }
-
-# Hidden state and cell of each LSTM, in the order in which they run; None before the first frame.
-State: TypeAlias = tuple[tuple[Tensor, Tensor], ...] | None
 
 
 class Config(ModelConfig):
@@ -75,19 +81,12 @@ class Config(ModelConfig):
         """Number of frequency bins F of a frame."""
         return self.window_samples // 2 + 1
 
-    @property
-    def past_samples(self) -> int:
-        """Samples of a frame that were in the frame before."""
-        return self.window_samples - self.hop_samples
-
 
 class HSTasNet(SeparationModel[Config]):
     """The HS-TasNet separator: `[B, C, T] -> [B, S, C, T]`.
 
     Frame n ends with the samples from n·hop to (n + 1)·hop, and begins a window before their end:
-    the first frames reach into silence before the track. A stream runs the same steps on one frame
-    after another: it keeps the last `past_samples` of its input, the state of the network, and
-    what the last frames add to the samples that come.
+    the first frames reach into silence before the track.
     """
 
     synthesis: Tensor
@@ -114,8 +113,36 @@ class HSTasNet(SeparationModel[Config]):
         """Separate; see `SeparationModel.forward`."""
         frames = self.frames(mix)
         spectrum = self.spectrum(frames)
-        stems = self.stem_frames(spectrum, self.network(frames, spectrum.abs()))
-        return self.overlap_add(stems)[..., : mix.shape[-1]]
+        output = self.network(frames, spectrum.abs())
+        return self._signal(self.stem_frames(spectrum, output), mix.shape[-1])
+
+    def stream_core(self) -> StreamCore:
+        """Return the steps; see `SeparationModel.stream_core`."""
+        window, hop = self.config.window_samples, self.config.hop_samples
+        scale = window**0.5  # of the orthonormal transform
+        framing = Framing(
+            window,
+            hop,
+            window,
+            before_samples=window - hop,
+            parts=("frames", "spectra"),
+            analysis=self.network.window.cpu().numpy() / scale,
+            synthesis=self.synthesis.cpu().numpy() * scale,
+        )
+        return StreamCore(framing, StreamStep(self, self._step, inputs=2))
+
+    def _step(self, frames: Tensor, parts: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Return waves and masked spectra of the stems.
+
+        Shape:
+            frames: `[B, C, N, W]`; parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, W]` and
+            `[B, S, C, N, F, 2]`.
+        """
+        real, imaginary = parts.unbind(-1)
+        magnitude = (real * real + imaginary * imaginary).sqrt()
+        output = self.network(frames, magnitude, memory)
+        masks, waves = output[..., : self.config.bins], output[..., self.config.bins :]
+        return waves, masks[..., None] * parts[:, None]
 
     def core(self) -> Core:
         """Return what lies between the spectra; see `SeparationModel.core`."""
@@ -126,7 +153,7 @@ class HSTasNet(SeparationModel[Config]):
 
         def leave(mix: Tensor, output: Tensor) -> Tensor:
             stems = self.stem_frames(self.spectrum(self.frames(mix)), output)
-            return self.overlap_add(stems)[..., : mix.shape[-1]]
+            return self._signal(stems, mix.shape[-1])
 
         return Core(self.network, enter, leave, length_axes=(2, 2), inputs=("frames", "magnitude"))
 
@@ -135,11 +162,8 @@ class HSTasNet(SeparationModel[Config]):
 
         W is the window.
         """
-        hop, past = self.config.hop_samples, self.config.past_samples
-        # The last sample is still in the frame that begins with it or just before.
-        last = (mix.shape[-1] - 1 + past) // hop
-        padded = F.pad(mix, (past, (last + 1) * hop - mix.shape[-1]))
-        return padded.unfold(-1, self.config.window_samples, hop)
+        window = self.config.window_samples
+        return trailing_frames(mix, window, self.config.hop_samples, given=window)
 
     def spectrum(self, frames: Tensor) -> Tensor:
         """Return the complex spectra of frames. Shape: `[B, C, N, W] -> [B, C, N, F]`."""
@@ -157,16 +181,9 @@ class HSTasNet(SeparationModel[Config]):
         masked: Tensor = torch.fft.irfft(mask * spectrum[:, None], norm="ortho")
         return masked * self.synthesis + waves
 
-    def overlap_add(self, frames: Tensor) -> Tensor:
-        """Return the signal whose frames these are, from sample 0. Shape: `[*, N, W] -> [*, T]`."""
-        parts = frames.reshape(*frames.shape[:-1], -1, self.config.hop_samples)  # [*, N, R, hop]
-        apart = parts.shape[-2] - 1
-        # Part r of a frame falls on the hop r after the frame's first.
-        hops = sum(
-            F.pad(part, (0, 0, index, apart - index)) for index, part in enumerate(parts.unbind(-2))
-        )
-        assert isinstance(hops, Tensor)  # [*, N + R - 1, hop]
-        return hops.flatten(-2)[..., self.config.past_samples :]
+    def _signal(self, frames: Tensor, length: int) -> Tensor:
+        """Return the signal whose frames these are. Shape: `[*, N, W] -> [*, T]`."""
+        return overlap_add(frames, self.config.hop_samples)[..., :length]
 
 
 class Network(nn.Module):
@@ -200,56 +217,42 @@ class Network(nn.Module):
         self.spectrum_out = nn.Linear(units, stems * channels * config.bins)
         self.waves_out = nn.Linear(units, stems * config.filters)
 
-    def forward(self, frames: Tensor, magnitude: Tensor) -> Tensor:
-        """Return masks and waves of a whole signal; see `step`."""
-        return self.step(frames, magnitude, None)[0]
-
-    def step(self, frames: Tensor, magnitude: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return masks and waves of some frames, and the state for those that follow them.
+    def forward(self, frames: Tensor, magnitude: Tensor, memory: Memory | None = None) -> Tensor:
+        """Return masks and waves of some frames.
 
         The last axis of the result has the mask of the F bins, then the W samples of the wave.
+
+        Args:
+            frames: The frames.
+            magnitude: Their magnitude spectra.
+            memory: Of the frames before; None at the beginning of a signal.
 
         Shape:
             frames: `[B, C, N, W]`; magnitude: `[B, C, N, F]`; returns `[B, S, C, N, F + W]`.
         """
+        memory = memory or Memory()
         config = self.config
         basis = self.encoder(by_frame(frames)).relu()  # [B, N, K] of K filters
         spectrum, waves = self.spectrum_in(by_frame(magnitude)), self.waves_in(basis)
-        memory = Memory(self.memories, state)
-        first, second = memory("spectrum_before", spectrum), memory("waves_before", waves)
+        first = self._recalled("spectrum_before", spectrum, memory)
+        second = self._recalled("waves_before", waves, memory)
         if config.summed:
-            first = second = memory("together", first + second)
+            first = second = self._recalled("together", first + second, memory)
         else:
-            first, second = memory("together", torch.cat([first, second], -1)).chunk(2, -1)
-        spectrum = memory("spectrum_after", first + spectrum)
-        waves = memory("waves_after", second + waves)
+            both = self._recalled("together", torch.cat([first, second], -1), memory)
+            first, second = both.chunk(2, -1)
+        spectrum = self._recalled("spectrum_after", first + spectrum, memory)
+        waves = self._recalled("waves_after", second + waves, memory)
         places = (len(config.stems), config.channels)
         masks = self.spectrum_out(spectrum).sigmoid().unflatten(-1, (*places, config.bins))
         basis_masks = self.waves_out(waves).sigmoid().unflatten(-1, (places[0], config.filters))
         decoded = self.decoder(basis_masks * basis[:, :, None])  # [B, N, S, C·W]
         decoded = decoded.unflatten(-1, (config.channels, config.window_samples)) * self.window
         output = torch.cat([masks, decoded], -1)  # [B, N, S, C, F + W]
-        return output.permute(0, 2, 3, 1, 4), memory.state
+        return output.permute(0, 2, 3, 1, 4)
 
-
-class Memory:
-    """Runs LSTMs once each, from a state, and keeps the state after."""
-
-    def __init__(self, lstms: nn.ModuleDict, state: State) -> None:
-        self._lstms = lstms
-        self._before = dict(zip(lstms, state, strict=True)) if state else {}
-        self._after: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def __call__(self, name: str, x: Tensor) -> Tensor:
-        """Return what an LSTM makes of frames. Shape: `[B, N, H]`, as the input."""
-        y: Tensor
-        y, self._after[name] = self._lstms[name](x, self._before.get(name))
-        return y
-
-    @property
-    def state(self) -> State:
-        """The state after all LSTMs have run."""
-        return tuple(self._after[name] for name in self._lstms)
+    def _recalled(self, name: str, x: Tensor, memory: Memory) -> Tensor:
+        return recurrent(cast(nn.LSTM, self.memories[name]), x, memory)
 
 
 def by_frame(x: Tensor) -> Tensor:

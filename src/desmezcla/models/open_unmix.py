@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.wiener import wiener
 from desmezcla.models.base import (
@@ -27,9 +28,12 @@ from desmezcla.models.base import (
     ModelConfig,
     Part,
     SpectralModel,
+    StreamCore,
+    StreamStep,
     bin_statistics,
     spectrogram_spec,
 )
+from desmezcla.nn.streaming import Memory, recurrent
 from desmezcla.spec import ModelSpec
 
 TINY: dict[str, Any] = {"n_fft": 128, "hop_length": 32, "hidden_size": 8, "segment_s": 0.05}
@@ -281,6 +285,32 @@ class OpenUnmix(SpectrogramPipeline[Config]):
         """Return one stem's untrained network."""
         return LstmMask(self.config)
 
+    def stream_core(self) -> StreamCore | None:
+        """Return the steps; see `SeparationModel.stream_core`."""
+        if not self.config.looks_back_only:
+            return None
+        size, window = self.config.n_fft, self.window.cpu().numpy()
+        framing = Framing(
+            size,
+            self.config.hop_length,
+            size,
+            before_samples=size // 2,
+            edges="reflected",
+            parts=("spectra",),
+            analysis=window,
+            synthesis=window,
+            power=window**2,
+        )
+        return StreamCore(framing, StreamStep(self, self._step))
+
+    def _step(self, parts: Tensor, memory: Memory) -> tuple[Tensor]:
+        """Return the masked spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
+        real, imaginary = parts.unbind(-1)
+        magnitude = (real * real + imaginary * imaginary).sqrt().mT  # [B, C, F, N]
+        networks = [cast(LstmMask, network) for network in self._in_order()]
+        masks = self._masks([network.hidden(magnitude, memory) for network in networks])
+        return (masks.mT[..., None] * parts[:, None],)
+
 
 class LstmMask(MaskNetwork):
     """A dense layer, LSTM layers with a skip connection around them, and two dense layers."""
@@ -308,15 +338,15 @@ class LstmMask(MaskNetwork):
         self.output_scale = nn.Parameter(torch.ones(config.bins))
         self.output_mean = nn.Parameter(torch.ones(config.bins))
 
-    def hidden(self, magnitude: Tensor) -> Tensor:
-        """Return the LSTM's input and output; see `MaskNetwork`."""
+    def hidden(self, magnitude: Tensor, memory: Memory | None = None) -> Tensor:
+        """Return the LSTM's input and output; see `MaskNetwork`. The memory is that of a stream."""
         batch, _, _, frames = magnitude.shape
         x = magnitude[:, :, : self.input_bins].permute(3, 0, 1, 2)  # [N, B, C, F']
         x = (x + self.input_mean) * self.input_scale
         x = self.fc1(x.reshape(frames * batch, -1))  # [N·B, H]
         x = torch.tanh(self.bn1(x)).reshape(frames, batch, -1)
-        recurrent, _ = self.lstm(x)
-        return torch.cat([x, recurrent], dim=-1)  # [N, B, 2H]
+        y = self.lstm(x)[0] if memory is None else recurrent(self.lstm, x, memory)
+        return torch.cat([x, y], dim=-1)  # [N, B, 2H]
 
     def mask(self, hidden: Tensor) -> Tensor:
         """Return the mask; see `MaskNetwork`."""
