@@ -26,6 +26,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from desmezcla.models import ModelConfig, build_model, config_class, list_models
 from desmezcla.releases.catalog import catalog
 
@@ -274,6 +276,10 @@ def usage(key: str) -> list[str]:
     if (RECIPES / f"{key}.yaml").exists():
         address = f"../../src/desmezcla/recipes/{key}.yaml"
         lines += ["", f"Train it with [its recipe]({address}): `desmezcla train {key} --data DIR`."]
+        # A recipe whose name begins with the model's is a variant of it.
+        for path in sorted(RECIPES.glob(f"{key}_*.yaml")):
+            if yaml.safe_load(path.read_text())["model"]["architecture"] == key:
+                lines += [f"Variant: [`{path.stem}`](../../src/desmezcla/recipes/{path.name})."]
     names = [name for name, entry in sorted(catalog().items()) if entry.model == key]
     if names:
         lines += ["", f"Trained by its authors: {', '.join(f'`{name}`' for name in names)}; fetch"]
