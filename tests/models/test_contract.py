@@ -113,9 +113,12 @@ def mean_sdr_db(estimates: torch.Tensor, stems: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(energy / (error + 1e-9)).mean()
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if any(True for _ in tiny(key).parameters())])
-def test_one_example_can_be_learned_by_heart(key: str) -> None:
-    model = tiny(key, sample_rate=8000)
+LEARNING = [(key, False) for key in KEYS if any(True for _ in tiny(key).parameters())]
+
+
+@pytest.mark.parametrize(("key", "live"), [*LEARNING, *((key, True) for key in CAUSAL_FIELDS)])
+def test_one_example_can_be_learned_by_heart(key: str, live: bool) -> None:
+    model = tiny(key, sample_rate=8000, **CAUSAL_FIELDS[key] if live else {})
     stems = band_limited_stems(8000, 2.0)[None, : len(model.spec.stems)]
     mix = stems.sum(1)
     torch.manual_seed(0)
