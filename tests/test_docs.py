@@ -1,7 +1,8 @@
 """What the documents say is run: docstrings, Python blocks, README commands, links, make targets.
 
 A fence ```` ```bash network ```` marks commands that need a network; they are skipped here, one
-skip each, and a command may stand in such a fence only if it names a release of the catalog.
+skip each, and a command may stand in such a fence only if it names a release of the catalog. In the
+same way ```` ```bash device ```` marks what needs an audio device, which is `live` alone.
 """
 
 import doctest
@@ -53,7 +54,7 @@ class Fence:
 @dataclass(frozen=True)
 class Command:
     text: str
-    network: bool
+    mark: str
 
     def __str__(self) -> str:
         return self.text
@@ -81,7 +82,7 @@ def commands(fence: Fence) -> Iterator[Command]:
     for line in fence.text.replace("\\\n", " ").splitlines():
         text = line.removeprefix("$ ").partition("  #")[0].rstrip()
         if text.startswith("desmezcla "):
-            yield Command(text, fence.mark == "network")
+            yield Command(text, fence.mark)
 
 
 README_FENCES = [fence for fence in fences(READMES[0]) if any(commands(fence))]
@@ -133,8 +134,8 @@ def test_python_blocks(fence: Fence) -> None:
 @pytest.mark.parametrize("fence", README_FENCES, ids=str)
 def test_readme_commands(fence: Fence, place: Path) -> None:
     """A command may need what those above it in its fence have made."""
-    if fence.mark == "network":
-        pytest.skip("needs a network, as its fence says")
+    if fence.mark:
+        pytest.skip(f"needs a {fence.mark}, as its fence says")
     for command in commands(fence):
         words = shlex.split(command.text)
         done = subprocess.run(
@@ -159,12 +160,18 @@ def test_both_readmes_show_the_same_commands_and_code() -> None:
 
 
 @pytest.mark.parametrize("command", [c for page in README_COMMANDS for c in page], ids=str)
-def test_network_fences_hold_just_the_commands_that_fetch_a_release(command: Command) -> None:
-    assert command.network == bool(set(command.text.split()) & set(catalog()))
+def test_marked_fences_hold_just_what_fetches_a_release_or_plays(command: Command) -> None:
+    fetches = bool(set(command.text.split()) & set(catalog()))
+    plays = command.text.split()[1] == "live"
+    assert command.mark == ("network" if fetches else "device" if plays else "")
 
 
 @pytest.mark.parametrize(
-    "name", ["separate", "models", "data", "train", "diagnose", "evaluate", "compare"]
+    "name",
+    [
+        *("separate", "live", "stream", "models", "data", "train", "diagnose", "evaluate"),
+        *("compare", "export"),
+    ],
 )
 def test_the_page_of_the_command_line_tells_every_option_and_no_other(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]

@@ -11,8 +11,11 @@ from desmezcla.cli.compare import compare
 from desmezcla.cli.data import app as data_app
 from desmezcla.cli.diagnose import diagnose
 from desmezcla.cli.evaluate import evaluate
+from desmezcla.cli.export import export
+from desmezcla.cli.live import live
 from desmezcla.cli.models import app as models_app
 from desmezcla.cli.separate import separate
+from desmezcla.cli.stream import stream
 from desmezcla.cli.train import train
 from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.version import VERSION
@@ -24,10 +27,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(separate)
+app.command()(live)
+app.command()(stream)
 app.command()(train)
 app.command()(diagnose)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(export)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
@@ -52,9 +58,9 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     # Ended politely, a command removes its unfinished files first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for stream in (sys.stdout, sys.stderr):
+    for output in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started it
         # A file name need not be text; it is shown with escapes rather than not at all.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        output.reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 

@@ -35,31 +35,37 @@ def reporter(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[
         verbose: Show people details, too.
     """
     console = Console(stderr=True)
-    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+    with log_to(console, quiet=quiet, verbose=verbose), bars:
+        people = _People(console, bars, quiet=quiet)
+
+        def report(event: Event) -> None:
+            if as_json:
+                print_line(json.dumps(event))
+            people.show(event)
+
+        yield report
+
+
+@contextlib.contextmanager
+def log_to(console: Console, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Show what is logged on a console, above what is drawn there."""
     handler = RichHandler(
         console=console, show_time=False, show_path=False, markup=False, highlighter=None
     )
     log = logging.getLogger("desmezcla")
     log.addHandler(handler)
-    log.setLevel(level)
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
     try:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        ) as bars:
-            people = _People(console, bars, quiet=quiet)
-
-            def report(event: Event) -> None:
-                if as_json:
-                    _print_line(json.dumps(event))
-                people.show(event)
-
-            yield report
+        yield
     finally:
         log.removeHandler(handler)
 
@@ -82,7 +88,8 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
         yield update
 
 
-def _print_line(text: str) -> None:
+def print_line(text: str) -> None:
+    """Print a line on standard output, if somebody reads it."""
     try:
         typer.echo(text)
     except BrokenPipeError:

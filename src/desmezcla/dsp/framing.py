@@ -237,9 +237,25 @@ def checked_framing(framing: Framing) -> Framing:
         ParameterError: if they do not.
     """
     size, hop, given = framing.frame_samples, framing.hop_samples, framing.synthesis_samples
+    remedy = "check the file they come from"
     if not 1 <= hop <= given <= size:
         raise ParameterError(
             f"hop_samples={hop}, synthesis_samples={given} and frame_samples={size} must be in "
-            "this order, and positive; check the file they come from"
+            f"this order, and positive; {remedy}"
         )
+    if not size - given <= framing.before_samples <= size:
+        raise ParameterError(
+            f"before_samples={framing.before_samples} must be from {size - given}, so that the "
+            f"first frame gives the first sample, to {size}; {remedy}"
+        )
+    if not framing.parts or len(set(framing.parts)) < len(framing.parts):
+        raise ParameterError(f"parts={framing.parts} must be frames, spectra or both; {remedy}")
+    shapes = {"analysis": (size,), "synthesis": (given,), "power": (given,)}
+    needed = {"analysis", "synthesis"} if "spectra" in framing.parts else set()
+    for name, shape in shapes.items():
+        window = getattr(framing, name)
+        if window is None and name not in needed:
+            continue
+        if window is None or window.shape != shape or not np.isfinite(window).all():
+            raise ParameterError(f"{name} must be {shape[0]} finite numbers; {remedy}")
     return framing

@@ -1,0 +1,218 @@
+"""`OnnxStream`: a stream file on a stream, with ONNX Runtime and without PyTorch."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desmezcla.dsp.framing import Audio
+from desmezcla.errors import DesmezclaError, ParameterError, ReleaseError
+from desmezcla.inference.block_stream import BlockStream
+from desmezcla.inference.stream_file import METADATA_KEY, StreamFacts, read_facts
+
+# Types that a step may remember.
+_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+}
+# What a step may remember, some hundred times of what a large model does.
+_MOST_STATE_BYTES = 1 << 28
+
+State = list[NDArray[Any]]
+
+
+class OnnxStream(BlockStream):
+    """A stream file, ready to separate sound that comes in blocks of any size.
+
+    It does what `StreamSeparator` does, for programs without PyTorch.
+
+    Args:
+        path: The file, as `desmezcla export RELEASE --stream` writes it.
+        sample_rate: Rate of the blocks, Hz; None for the model's own.
+        channels: Channels of the blocks, 1 to 8; None for the model's own.
+        threads: Threads that compute; more than one rarely helps with a single frame.
+
+    Attributes:
+        facts: What the file says of itself.
+
+    Errors:
+        DesmezclaError: if ONNX Runtime is not installed.
+        ReleaseError: if there is no such file, or it is no stream file or damaged.
+        ParameterError: if an option is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        step = OnnxStep(Path(path), threads=threads)
+        self.facts = step.facts
+        super().__init__(
+            step.facts.framing.framing,
+            step,
+            stems=step.facts.stems,
+            model_rate=step.facts.sample_rate,
+            model_channels=step.facts.channels,
+            sample_rate=sample_rate,
+            channels=channels,
+        )
+
+
+class OnnxStep:
+    """The step of a stream file, with the state of one stream.
+
+    Args:
+        path: The file.
+        threads: Threads that compute.
+
+    Attributes:
+        facts: What the file says of itself.
+
+    Errors:
+        As for `OnnxStream`.
+    """
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        if threads < 1:
+            raise ParameterError(f"threads={threads} must be 1 or more")
+        self._session = _open(path, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.facts = read_facts(metadata.get(METADATA_KEY), str(path))
+        self._inputs, self._outputs = _expected(self.facts)
+        self._start = _start(self._session, self.facts, path)
+        self.reset()
+        self._try(path)
+
+    def __call__(self, parts: tuple[Audio, ...]) -> tuple[Audio, ...]:
+        """Make the stems' frames of the mixture's; see `FrameStep`."""
+        groups, _, frames = parts[0].shape[:3]
+        results = [
+            np.empty((groups, *shape[1:3], frames, *shape[4:]), np.float32)
+            for shape in self._outputs.values()
+        ]
+        for group in range(groups):
+            for frame in range(frames):
+                alone = [part[group : group + 1, :, frame : frame + 1] for part in parts]
+                for result, made in zip(results, self._run(group, alone), strict=True):
+                    result[group, :, :, frame : frame + 1] = made[0]
+        return tuple(results)
+
+    def reset(self) -> None:
+        """Forget what came before."""
+        self._states: dict[int, State] = {}
+
+    def _run(self, group: int, parts: Sequence[Audio]) -> State:
+        """Run one frame of a group and return its results; the group's state goes on."""
+        state = self._states.get(group, self._start)
+        tensors = [*map(np.ascontiguousarray, parts), *state]
+        names = [*self._inputs, *(f"state_{index}" for index in range(len(state)))]
+        results: State = self._session.run(None, dict(zip(names, tensors, strict=True)))
+        self._states[group] = results[len(parts) :]
+        return results[: len(parts)]
+
+    def _try(self, path: Path) -> None:
+        """Run a frame of silence: what is wrong shows itself, and memory is there in time."""
+        silence = tuple(np.zeros(shape, np.float32) for shape in self._inputs.values())
+        try:
+            results = self(silence)
+        except Exception as error:  # ONNX Runtime has no class that all its errors are of
+            raise ReleaseError(f"{path} does not run ({_first_line(error)}); {_AGAIN}") from error
+        if not all(np.isfinite(result).all() for result in results):
+            raise ReleaseError(f"{path} makes silence NaN or infinite; {_AGAIN}")
+        self.reset()
+
+
+_AGAIN = "write it again with: desmezcla export RELEASE --stream"
+
+
+def _open(path: Path, threads: int) -> Any:
+    """Return a session of ONNX Runtime."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DesmezclaError(
+            "stream files need ONNX Runtime, which is not installed; install it with: "
+            "pip install onnxruntime"
+        ) from error
+    if not path.is_file():
+        raise ReleaseError(f"{path} is no file; {_AGAIN}")
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # what is fatal; errors are raised besides
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise ReleaseError(
+            f"{path} cannot be read as ONNX ({_first_line(error)}); {_AGAIN}"
+        ) from error
+
+
+def _expected(facts: StreamFacts) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Return the shapes of what a step takes and gives, but for what it remembers, by name."""
+    framing, channels, stems = facts.framing, facts.channels, len(facts.stems)
+    bins = framing.frame_samples // 2 + 1
+    inputs = {"frames": [framing.frame_samples], "spectra": [bins, 2]}
+    outputs = {"frames": [framing.synthesis_samples], "spectra": [bins, 2]}
+    return (
+        {part: [1, channels, 1, *inputs[part]] for part in framing.parts},
+        {f"stems_{part}": [1, stems, channels, 1, *outputs[part]] for part in framing.parts},
+    )
+
+
+def _start(session: Any, facts: StreamFacts, path: Path) -> State:
+    """Check what a session takes and gives, and return what it has to remember at the start."""
+    taken = {node.name: (node.type, node.shape) for node in session.get_inputs()}
+    given = {node.name: (node.type, node.shape) for node in session.get_outputs()}
+    inputs, outputs = _expected(facts)
+    states = [taken.get(f"state_{index}") for index in range(len(taken) - len(inputs))]
+    expected_taken: dict[str, Any] = {
+        name: ("tensor(float)", shape) for name, shape in inputs.items()
+    }
+    expected_given: dict[str, Any] = {
+        name: ("tensor(float)", shape) for name, shape in outputs.items()
+    }
+    for index, state in enumerate(states):
+        expected_taken[f"state_{index}"] = expected_given[f"next_state_{index}"] = state
+    # The order counts, too: results are told apart by it.
+    for kind, expected, found in (
+        ("takes", expected_taken, taken),
+        ("gives", expected_given, given),
+    ):
+        if list(expected.items()) != list(found.items()):
+            raise ReleaseError(
+                f"{path} {kind} {_short(found)}, but its metadata say {_short(expected)}; {_AGAIN}"
+            )
+    return _zeros([state for state in states if state], path)
+
+
+def _zeros(states: list[tuple[str, list[Any]]], path: Path) -> State:
+    size = 0
+    for kind, shape in states:
+        if kind not in _TYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
+            raise ReleaseError(f"{path} remembers {kind} of the shape {shape}; {_AGAIN}")
+        size += math.prod(shape) * np.dtype(_TYPES[kind]).itemsize
+    if size > _MOST_STATE_BYTES:
+        raise ReleaseError(
+            f"{path} remembers {size} bytes, but at most {_MOST_STATE_BYTES} are allowed; {_AGAIN}"
+        )
+    return [np.zeros(shape, _TYPES[kind]) for kind, shape in states]
+
+
+def _short(tensors: dict[str, Any]) -> str:
+    text = ", ".join(f"{name} {found}" for name, found in tensors.items())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,1 @@
+"""What changes the gains while the music plays: the keyboard, OSC and MIDI."""
