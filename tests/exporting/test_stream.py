@@ -28,6 +28,8 @@ from desmezcla.models.open_unmix import TINY as TINY_OPEN_UNMIX
 from desmezcla.releases.checkpoint import load_model, save_release
 from desmezcla.releases.release import About
 
+CONVOLUTIONS = TINY_CONV_TASNET | {"causal": True, "norm": "channel", "blocks": 1, "repeats": 1}
+
 
 def tiny(**fields: Any) -> SeparationModel[Any]:
     torch.manual_seed(0)
@@ -138,15 +140,14 @@ def test_it_says_how_far_the_stems_agree(tmp_path: Path, capfd: pytest.CaptureFi
 
 def test_adding_a_very_small_number_is_not_left_out(tmp_path: Path) -> None:
     """The exporter's simplification takes 1e-8 for nothing, and the root of zero is divided by."""
-    fields = {"causal": True, "norm": "channel"}
-    model = build_model("conv_tasnet", **TINY_CONV_TASNET | fields)
+    model = build_model("conv_tasnet", **CONVOLUTIONS)
     assert export_stream(model, tmp_path / "live.onnx").difference < 1e-5
     assert np.isfinite(OnnxStream(tmp_path / "live.onnx").process(np.zeros((2, 500), "f4"))).all()
 
 
 def test_int8_is_refused_where_it_changes_nothing(tmp_path: Path) -> None:
-    model = build_model("conv_tasnet", **TINY_CONV_TASNET | {"causal": True, "norm": "channel"})
-    with pytest.raises(ParameterError, match="no matrix products that int8 is for"):
+    model = build_model("conv_tasnet", **CONVOLUTIONS)
+    with pytest.raises(ParameterError, match="of which this model has none"):
         export_stream(model, tmp_path / "live.onnx", precision="int8")
     assert list(tmp_path.iterdir()) == []
 
@@ -226,11 +227,21 @@ def test_the_agreement_is_that_of_the_worst_value() -> None:
     assert Agreement.of(np.zeros(3), expected) == Agreement(np.inf, -np.inf)
 
 
+def test_results_that_are_no_numbers_are_said() -> None:
+    with pytest.raises(DesmezclaError, match=r"x was not written: .* NaN or infinite"):
+        Agreement.of(np.ones(3), np.full(3, np.nan)).check("x")
+
+
 # The network without the stream
 
 
-def test_a_core_is_compared_on_two_lengths(tmp_path: Path) -> None:
-    found = export_checked_core(build_model("open_unmix", **TINY_OPEN_UNMIX), tmp_path / "c.onnx")
+@pytest.mark.parametrize(("key", "fields"), [("open_unmix", TINY_OPEN_UNMIX), ("hs_tasnet", TINY)])
+def test_a_core_is_compared_on_two_lengths(
+    tmp_path: Path, key: str, fields: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = export_checked_core(build_model(key, **fields), tmp_path / "c.onnx")
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
     assert found.difference < 1e-4
     assert found.level_db > 80
     content = (tmp_path / "c.onnx").read_bytes()

@@ -82,6 +82,7 @@ def run_live(options: LiveOptions, *, as_json: bool, quiet: bool, verbose: bool)
             channels=CHANNELS,
             engine=options.engine,
             precision=options.precision,
+            threads=options.threads,
         )
         mixer = Mixer(stream.stems, rate, options.gains)
         keys = KeyControl(mixer, stop.set)

@@ -90,6 +90,7 @@ def stream(
             channels=channels,
             engine=engine.value,
             precision=precision.value,
+            threads=threads,
         )
         if gains is None:
             names = separator.stems if chosen is None else chosen

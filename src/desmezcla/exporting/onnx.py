@@ -65,6 +65,8 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
                 inputs,
                 path,
                 dynamo=True,
+                # The exporter's simplifier takes x + 1e-8 for x, which divides silence by zero.
+                optimize=False,
                 external_data=False,
                 input_names=list(core.inputs),
                 output_names=[OUTPUT],

@@ -76,6 +76,7 @@ def export_stream(
     need_exporters()
     import onnx
 
+    expected = StreamSeparator(model)
     facts = StreamFacts(
         desmezcla=VERSION,
         name=release.name if release else key,
@@ -92,14 +93,9 @@ def export_stream(
         content = without_traces(_traced(core, model.spec.channels))
         if precision == "int8":
             content = _in_whole_numbers(content, work)
-            if not any(node.op_type == "MatMulInteger" for node in content.graph.node):
-                raise ParameterError(
-                    f"model={facts.name!r} has no matrix products that int8 is for; export it with "
-                    "float32"
-                )
         onnx.helper.set_model_props(content, {METADATA_KEY: facts.model_dump_json()})
         work.write_bytes(content.SerializeToString())
-        agreement = stream_agreement(StreamSeparator(model), OnnxStream(work), core)
+        agreement = _agreement(expected, OnnxStream(work), core)
         if precision == "float32":
             return agreement.check(str(path))
         if agreement.level_db < _LEAST_DB:
@@ -110,7 +106,7 @@ def export_stream(
         return agreement
 
 
-def stream_agreement(expected: StreamSeparator, got: BlockStream, core: StreamCore) -> Agreement:
+def _agreement(expected: StreamSeparator, got: BlockStream, core: StreamCore) -> Agreement:
     """Compare the stems of two streams, on tones, noise and silence."""
     mix = _tones_and_noise(core, expected.channels, expected.sample_rate)
     stems = [np.concatenate([s.process(mix), s.flush()], -1) for s in (expected, got)]
@@ -186,7 +182,12 @@ def _in_whole_numbers(content: Any, work: Path) -> Any:
         per_channel=True,
         weight_type=QuantType.QUInt8,
     )
-    return onnx.load(work)
+    content = onnx.load(work)
+    if not any(node.op_type == "MatMulInteger" for node in content.graph.node):
+        raise ParameterError(
+            "precision='int8' is for matrix products, of which this model has none; use float32"
+        )
+    return content
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`OnnxStream`: a stream file on a stream, with ONNX Runtime and without PyTorch."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ _TYPES: dict[str, type[np.generic]] = {
 _MOST_STATE_BYTES = 1 << 28
 
 State = list[NDArray[Any]]
+Node = tuple[str, str, list[Any]]
+"""Name, type and shape of what a network takes or gives."""
 
 
 class OnnxStream(BlockStream):
@@ -172,33 +175,29 @@ def _expected(facts: StreamFacts) -> tuple[dict[str, list[int]], dict[str, list[
 
 def _start(session: Any, facts: StreamFacts, path: Path) -> State:
     """Check what a session takes and gives, and return what it has to remember at the start."""
-    taken = {node.name: (node.type, node.shape) for node in session.get_inputs()}
-    given = {node.name: (node.type, node.shape) for node in session.get_outputs()}
-    inputs, outputs = _expected(facts)
-    states = [taken.get(f"state_{index}") for index in range(len(taken) - len(inputs))]
-    expected_taken: dict[str, Any] = {
-        name: ("tensor(float)", shape) for name, shape in inputs.items()
-    }
-    expected_given: dict[str, Any] = {
-        name: ("tensor(float)", shape) for name, shape in outputs.items()
-    }
-    for index, state in enumerate(states):
-        expected_taken[f"state_{index}"] = expected_given[f"next_state_{index}"] = state
-    # The order counts, too: results are told apart by it.
-    for kind, expected, found in (
-        ("takes", expected_taken, taken),
-        ("gives", expected_given, given),
-    ):
-        if list(expected.items()) != list(found.items()):
-            raise ReleaseError(
-                f"{path} {kind} {_short(found)}, but its metadata say {_short(expected)}; {_AGAIN}"
-            )
-    return _zeros([state for state in states if state], path)
+    taken: list[Node] = [(node.name, node.type, node.shape) for node in session.get_inputs()]
+    given: list[Node] = [(node.name, node.type, node.shape) for node in session.get_outputs()]
+    inputs, outputs = (
+        [(name, "tensor(float)", shape) for name, shape in shapes.items()]
+        for shapes in _expected(facts)
+    )
+    # Results are told apart by their order.
+    for index, (_, kind, shape) in enumerate(taken[len(inputs) :]):
+        inputs.append((f"state_{index}", kind, shape))
+        outputs.append((f"next_state_{index}", kind, shape))
+    for kind, found, expected in (("takes", taken, inputs), ("gives", given, outputs)):
+        for one, other in itertools.zip_longest(found, expected):
+            if one != other:
+                raise ReleaseError(
+                    f"{path} {kind} {_text(one)}, where after its metadata it {kind} "
+                    f"{_text(other)}; {_AGAIN}"
+                )
+    return _zeros(inputs[len(facts.framing.parts) :], path)
 
 
-def _zeros(states: list[tuple[str, list[Any]]], path: Path) -> State:
+def _zeros(states: list[Node], path: Path) -> State:
     size = 0
-    for kind, shape in states:
+    for _, kind, shape in states:
         if kind not in _TYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
             raise ReleaseError(f"{path} remembers {kind} of the shape {shape}; {_AGAIN}")
         size += math.prod(shape) * np.dtype(_TYPES[kind]).itemsize
@@ -206,12 +205,11 @@ def _zeros(states: list[tuple[str, list[Any]]], path: Path) -> State:
         raise ReleaseError(
             f"{path} remembers {size} bytes, but at most {_MOST_STATE_BYTES} are allowed; {_AGAIN}"
         )
-    return [np.zeros(shape, _TYPES[kind]) for kind, shape in states]
+    return [np.zeros(shape, _TYPES[kind]) for _, kind, shape in states]
 
 
-def _short(tensors: dict[str, Any]) -> str:
-    text = ", ".join(f"{name} {found}" for name, found in tensors.items())
-    return text if len(text) <= 200 else f"{text[:197]}..."
+def _text(node: Node | None) -> str:
+    return "nothing" if node is None else " ".join(map(str, node))
 
 
 def _first_line(error: Exception) -> str:

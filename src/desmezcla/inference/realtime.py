@@ -40,11 +40,13 @@ class StreamSeparator:
         channels: Channels of the blocks, 1 to 8; None for the model's own. A mono signal goes to
             both channels of a stereo model, and more than two go through it in pairs.
         device: "cpu", "cuda" or "mps", or "auto" for the first of the others that is there.
-        engine: "torch"; "onnx" for ONNX Runtime, which is two to three times as quick on a
-            processor, with the file that `desmezcla export RELEASE --stream` puts into the
-            release's folder; or "auto" for "onnx" where file and program are there.
+        engine: "torch"; "onnx" for ONNX Runtime, which is about twice as quick on a processor,
+            with the file that `desmezcla export RELEASE --stream` puts into the release's folder;
+            or "auto" for "onnx" where file and program are there.
         precision: "float32", which "auto" means, or "int8" with ONNX Runtime, from a file that was
             exported so.
+        threads: Threads of ONNX Runtime. How many PyTorch has is set for the whole process, with
+            `torch.set_num_threads`.
 
     Attributes:
         engine: The engine that runs, "torch" or "onnx".
@@ -75,6 +77,7 @@ class StreamSeparator:
         device: str = "cpu",
         engine: EngineName = "auto",
         precision: LivePrecision = "auto",
+        threads: int = 1,
     ) -> None:
         keep_freed_buffers()
         self.release = None if isinstance(model, SeparationModel) else find_release(model)
@@ -85,7 +88,9 @@ class StreamSeparator:
         self.engine: Literal["torch", "onnx"] = "onnx" if file else "torch"
         self._stream: BlockStream
         if self.release and file:
-            self._stream = OnnxStream(file, sample_rate=sample_rate, channels=channels)
+            self._stream = OnnxStream(
+                file, sample_rate=sample_rate, channels=channels, threads=threads
+            )
             _check_origin(self._stream.facts, self.release, file)
             return
         if not isinstance(model, SeparationModel):
