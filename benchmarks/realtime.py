@@ -11,9 +11,10 @@ delay: of a host with such blocks, if computing took no time: the block, which h
 mean, 99.9 %, most: the time that a block takes, in percent of what it lasts. A block that completes
     no frame costs nearly nothing, and one that completes a frame costs all of it. So the mean says
     whether a model is fast enough at all; the others are against the deadline of a host that wants
-    each block done before the next has come, over at least 5000 blocks. Blocks shorter than the hop
-    miss it where a frame takes longer than such a block lasts, whatever the mean: they need a host
-    that hands over for a hop (`handoff_blocks` of a live session).
+    each block done before the next has come, over at least 5000 blocks ("too few" where a model is
+    behind before). Blocks shorter than the hop miss it where a frame takes longer than such a block
+    lasts, whatever the mean: their host has to give the model the time of several
+    (`handoff_blocks` of a live session).
 taken: the part of the time in which other programs had the core. Where this is much, 99.9 % and
     most tell of the machine, not of the model.
 memory: resident memory of the whole process when warm, libraries and weights included.
@@ -65,7 +66,7 @@ def run(task: str, **arguments: Any) -> dict[str, Any]:
     done = subprocess.run(command(task, **arguments), stdout=subprocess.PIPE, env=one_thread())
     if done.returncode:
         raise SystemExit(f"{task} {arguments} failed with status {done.returncode}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) or {}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 

@@ -3,7 +3,9 @@
 A task prints what it has found as JSON; only `hour` prints for people.
 """
 
+import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,8 @@ RATE = 44100
 CHANNELS = 2
 BLOCKS = (64, 128, 256, 512, 1024)
 ENOUGH = 5000  # blocks, for a percentile of 99.9
-LONGEST_S = 300.0  # that a row may take
+WARM = 100  # blocks before anything is measured
+LEAST_S = 10.0
 DENORMAL = 1e-40
 
 # Architecture and fields; the others are recipes.
@@ -72,10 +75,11 @@ def facts(model: str) -> dict[str, Any]:
     }
 
 
-def export(model: str, engine: str, folder: str) -> None:
+def export(model: str, engine: str, folder: str) -> dict[str, Any]:
     from desmezcla.exporting.stream import export_stream
 
     export_stream(build(model), _exported(model, engine, folder), precision=ENGINES[engine])
+    return {}
 
 
 def _exported(model: str, engine: str, folder: str) -> Path:
@@ -98,36 +102,35 @@ def row(model: str, engine: str, folder: str, block: int, blocks: int) -> dict[s
     """Return what blocks of one size take, and how far the stems lag behind them."""
     stream = open_stream(model, engine, folder)
     sound = blocks_of(noise(4 * RATE), block)
-    warm = max(100, RATE // block)  # a second: what looks back sees as much as it ever will
+    lag = sum(block - stream.process(now).shape[-1] for now in itertools.islice(sound, WARM))
+    most_lag = lag
+    # What is not through when the sound would be over does not keep up, and is not waited for.
+    longest_s = max(LEAST_S, blocks * block / RATE)
     times = np.zeros(blocks)
-    taken = given = behind = 0
     with without_pauses():
-        for count in range(-warm, blocks):
-            if count == 0:
-                reset_peak()
-                memory = resident_mib()
-                busy, began = time.process_time(), time.perf_counter()
-            now = next(sound)
+        reset_peak()
+        memory = resident_mib()
+        busy, began = time.process_time(), time.perf_counter()
+        for count, now in enumerate(itertools.islice(sound, blocks), 1):
             start = time.perf_counter()
             stems = stream.process(now)
             end = time.perf_counter()
-            taken, given = taken + block, given + stems.shape[-1]
-            behind = max(behind, taken - given)
-            if count >= 0:
-                times[count] = end - start
-                if end - began > LONGEST_S:
-                    break
+            times[count - 1] = end - start
+            lag += block - stems.shape[-1]
+            most_lag = max(most_lag, lag)
+            if end - began > longest_s:
+                break
         wall, busy = time.perf_counter() - began, time.process_time() - busy
         growth = resident_mib("VmHWM") - memory
     if busy > 1.1 * wall:
         raise SystemExit(f"{model} on {engine} used {busy / wall:.1f} cores, but is to have one")
-    load = 100 * RATE / block * times[: count + 1]
+    load = 100 * RATE / block * times[:count]
     return {
         "latency_samples": stream.latency_samples,
-        "delay_samples": block + behind,
-        "blocks": len(load),
+        "delay_samples": block + most_lag,
+        "blocks": count,
         "mean_percent": load.mean(),
-        "percentile_percent": np.quantile(load, 0.999) if len(load) >= ENOUGH else None,
+        "percentile_percent": np.quantile(load, 0.999) if count >= ENOUGH else None,
         "most_percent": load.max(),
         "taken_percent": 100 * max(0.0, 1 - busy / wall),
         "memory_mib": memory,
@@ -142,18 +145,19 @@ def silence(model: str, engine: str, folder: str, seconds: float) -> dict[str, A
     usual = noise(4 * RATE)
     loads = {}
     for name, sound, lasting_s in (
-        ("noise", usual, 8.0),
+        ("noise", usual, LEAST_S),
         ("silence", np.zeros_like(usual), seconds),
-        ("denormal", usual * np.float32(10 * DENORMAL), 8.0),
+        ("denormal", usual * np.float32(10 * DENORMAL), LEAST_S),
     ):
-        blocks, times = blocks_of(sound, block), []
-        for _ in range(round(lasting_s * RATE / block)):
-            now, start = next(blocks), time.perf_counter()
+        times, began = [], time.perf_counter()
+        for now in itertools.islice(blocks_of(sound, block), round(lasting_s * RATE / block)):
+            start = time.perf_counter()
             stream.process(now)
             times.append(time.perf_counter() - start)
-        # The median of the last seconds: other programs may take some of the time.
-        last = times[-round(4 * RATE / block) :]
-        loads[f"{name}_percent"] = 100 * RATE / block * float(np.median(last))
+            if time.perf_counter() - began > lasting_s:
+                break
+        # The median of the last quarter: other programs may take some of the time.
+        loads[f"{name}_percent"] = 100 * RATE / block * float(np.median(times[-len(times) // 4 :]))
     return loads
 
 
@@ -165,7 +169,7 @@ def hour(model: str, engine: str, folder: str, hop: int, minutes: float) -> None
     kept: list[Audio] = []  # stems of the second period
     furthest, began, blocks = 0.0, time.perf_counter(), blocks_of(sound, hop)
     with without_pauses():
-        for count in range(round(minutes * 60 * RATE / hop)):
+        for count in range(math.ceil(minutes * 60 * RATE / hop)):
             stems = stream.process(next(blocks))
             if period <= count < 2 * period:
                 kept.append(stems.copy())
@@ -214,4 +218,6 @@ TASKS: dict[str, Callable[..., dict[str, Any] | None]] = {
 }
 
 if __name__ == "__main__" and len(sys.argv) == 3:  # `make bench` runs every file, without a task
-    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    found = TASKS[sys.argv[1]](**json.loads(sys.argv[2]))
+    if found is not None:
+        print(json.dumps(found))

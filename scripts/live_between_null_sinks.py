@@ -51,6 +51,8 @@ SPEC = f"format=float32le rate={RATE} channels={CHANNELS}"
 RAW = ["--raw", "--format=float32le", f"--rate={RATE}", f"--channels={CHANNELS}"]
 GAINS = {"vocals": 0.0, "drums": 1.5}
 ENOUGH_DB = 40.0
+SEGMENT_S = 60.0
+MEMORY_S = 10.0  # the context of the release must be as long
 PIECE = 4410  # a tenth of a second
 # Everything is compared that is louder than this; below, a difference is no gap.
 AUDIBLE = 1e-4
@@ -62,13 +64,14 @@ def main() -> int:
     parser.add_argument("--song", type=Path, help="audio file; noise if not given")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long to play")
     parser.add_argument("--block", type=int, default=512, help="samples of a block")
-    parser.add_argument("--handoff", type=int, default=6, help="blocks that the model may take")
+    parser.add_argument("--handoff", type=int, default=12, help="blocks that the model may take")
     parser.add_argument("--latency", default="0.1", help="of the devices: low, high or seconds")
     parser.add_argument(
         "--offline",
-        choices=("track", "stream"),
+        choices=("track", "segments", "stream"),
         default="track",
-        help="the whole recording in one piece, or by StreamSeparator, which needs less memory",
+        help="the whole recording in one piece; in segments of which what the model remembers is "
+        "thrown away; or by StreamSeparator. The last two need less memory",
     )
     parser.add_argument("--keep", type=Path, help="folder for the recordings, which is kept")
     parser.add_argument("--passthrough", action="store_true", help=argparse.SUPPRESS)
@@ -340,13 +343,19 @@ def offline(options: argparse.Namespace) -> Callable[[Audio], Audio]:
         separator = desmezcla.Separator(options.release, device="cpu", segment="track")
         return mixed(separator.separate(audio, RATE))
 
+    def by_segments(audio: Audio) -> Audio:
+        separator = desmezcla.Separator(
+            options.release, device="cpu", segment=SEGMENT_S, overlap=2 * MEMORY_S / SEGMENT_S
+        )
+        return mixed(separator.separate(audio, RATE))
+
     def by_stream(audio: Audio) -> Audio:
         separator = desmezcla.StreamSeparator(options.release, sample_rate=RATE, channels=CHANNELS)
         pieces = [separator.process(audio[:, k : k + RATE]) for k in range(0, audio.shape[1], RATE)]
         stems = np.concatenate([*pieces, separator.flush()], axis=2)
         return mixed(dict(zip(separator.stems, stems, strict=True)))
 
-    return by_track if options.offline == "track" else by_stream
+    return {"track": by_track, "segments": by_segments, "stream": by_stream}[options.offline]
 
 
 def judge(run: Performance, separate: Callable[[Audio], Audio]) -> tuple[list[str], bool]:

@@ -186,7 +186,7 @@ def test_a_file_is_played_and_its_stems_recorded(
     assert (start["event"], start["input"], start["model"]) == ("start", str(path), "quick")
     assert start["output"] == "1: Speakers, ALSA"
     assert (start["engine"], start["stems"]) == ("torch", STEMS)
-    assert start["handoff_samples"] == 3 * BLOCK
+    assert start["handoff_samples"] == 4 * BLOCK
     separator = StreamSeparator(causal)
     assert start["latency_samples"] == separator.latency_samples + 3 * BLOCK
     assert start["latency_s"] == pytest.approx(start["latency_samples"] / RATE)

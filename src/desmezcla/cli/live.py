@@ -49,10 +49,10 @@ def live(
     handoff: Annotated[
         int,
         typer.Option(metavar="BLOCKS", min=1, help="How many blocks the model may take its time."),
-    ] = 3,
+    ] = 4,
     latency: Annotated[
         str, typer.Option(metavar="low|high|SECONDS", help="What is asked of the devices.")
-    ] = "low",
+    ] = "high",
     sample_rate: Annotated[
         int | None,
         typer.Option(

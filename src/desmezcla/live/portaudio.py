@@ -1,8 +1,10 @@
 """Audio devices through PortAudio."""
 
+import atexit
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,10 @@ from desmezcla.live.stream import Audio
 
 Latency = Literal["low", "high"] | float
 """What is asked of the devices: as short as they call safe, longer, or a number of seconds."""
+
+# Playing the rest and closing takes no longer than the longest latency that can be asked for.
+_LONGEST_LATENCY_S = 2.0
+_CLOSING_S = 2 * _LONGEST_LATENCY_S + 2
 
 
 class PortAudioBackend:
@@ -45,7 +51,7 @@ class PortAudioBackend:
         sample_rate: int,
         channels: int,
         block_samples: int = 512,
-        latency: Latency = "low",
+        latency: Latency = "high",
     ) -> None:
         for name, value in {
             "sample_rate": sample_rate,
@@ -54,8 +60,10 @@ class PortAudioBackend:
         }.items():
             if value <= 0:
                 raise ParameterError(f"{name}={value} must be positive")
-        if not isinstance(latency, str) and not 0 < latency <= 10:
-            raise ParameterError(f"latency={latency} must be low, high, or up to 10 seconds")
+        if not isinstance(latency, str) and not 0 < latency <= _LONGEST_LATENCY_S:
+            raise ParameterError(
+                f"latency={latency} must be low, high, or up to {_LONGEST_LATENCY_S:g} seconds"
+            )
         self.sample_rate = sample_rate
         self.channels = channels
         self.block_samples = block_samples
@@ -68,6 +76,7 @@ class PortAudioBackend:
         self._latency = latency
         self._stream: Any = None
         self._opened_before = False
+        self._hung = False
         self._begun = False  # to hear and to play, not only to fill buffers
         self._filled = 0
         self._play = np.zeros((channels, block_samples), np.float32)
@@ -96,6 +105,8 @@ class PortAudioBackend:
         Errors:
             DeviceError: if a device is not there or cannot be opened.
         """
+        if self._hung:
+            raise DeviceError("the system of sound hangs; start this program again")
         sounddevice = load_sounddevice()
         devices = self._devices
         if self._opened_before:
@@ -123,16 +134,27 @@ class PortAudioBackend:
             raise self._error("did not start", error) from error
 
     def close(self, *, drain: bool) -> None:
-        """Stop and close the devices; without open ones, do nothing."""
+        """Stop and close the devices; without open ones, do nothing.
+
+        Errors:
+            DeviceError: if the system of sound hangs, and this process cannot use it any more.
+        """
         stream, self._stream = self._stream, None
         if stream is None:
             return
+        # A client of PulseAudio can wait for ever for a server that has been killed.
+        closing = threading.Thread(target=_close, args=(stream, drain), daemon=True)
         with _quiet():
-            if drain:
-                stream.stop(ignore_errors=True)
-            else:
-                stream.abort(ignore_errors=True)
-            stream.close(ignore_errors=True)
+            closing.start()
+            closing.join(_CLOSING_S)
+        if closing.is_alive():
+            self._hung = True
+            # It would wait at the end of the process as well.
+            atexit.unregister(load_sounddevice()._exit_handler)
+            raise DeviceError(
+                f"the system of sound has not answered for {_CLOSING_S:g} s and cannot be closed; "
+                "see that the sound server is well, and start again"
+            )
 
     def _new_stream(
         self, sounddevice: Any, devices: dict[Kind, AudioDevice], callback: AudioCallback
@@ -215,6 +237,14 @@ class PortAudioBackend:
             f"{names} {what} at {self.sample_rate} Hz: {error}; see --list-devices for others, "
             "and check that no other program holds it"
         )
+
+
+def _close(stream: Any, drain: bool) -> None:
+    if drain:
+        stream.stop(ignore_errors=True)
+    else:
+        stream.abort(ignore_errors=True)
+    stream.close(ignore_errors=True)
 
 
 def _device_channels(device: AudioDevice, kind: Kind, channels: int) -> int:

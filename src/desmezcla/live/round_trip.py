@@ -201,10 +201,10 @@ def _play(backend: AudioBackend, tape: _Tape) -> None:
 def _find_in_channel(probe: Signal, heard: Signal) -> Delay | None:
     """Find a probe in one channel. Shape: `[n]`, `[m]`."""
     lags = len(heard) - len(probe) + 1
-    size = 1 << (len(heard) + len(probe) - 1).bit_length()
+    size = 1 << (len(heard) + len(probe) + _NEIGHBOURS - 1).bit_length()
     spectrum = np.fft.rfft(heard, size) * np.fft.rfft(probe, size).conj()
-    correlation = np.fft.irfft(spectrum, size)[:lags]
-    magnitudes = np.abs(correlation)
+    correlation = np.fft.irfft(spectrum, size)  # negative delays stand at its end
+    magnitudes = np.abs(correlation[:lags])
     place = int(np.argmax(magnitudes))
     # The median of |x| is 0.6745 standard deviations of a normal distribution, and what the probe
     # itself adds around its place does not matter for it.
@@ -221,7 +221,7 @@ def _refined(correlation: Signal, place: int) -> float:
 
     It is band-limited, so it is known everywhere: the sum over m of r[m]·sinc(t - m).
     """
-    low, high = max(0, place - _NEIGHBOURS), min(len(correlation), place + _NEIGHBOURS + 1)
+    around = place + np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
     times = place + np.linspace(-1, 1, 2 * _STEPS + 1)
-    values = np.sinc(times[:, None] - np.arange(low, high)) @ correlation[low:high]
+    values = np.sinc(times[:, None] - around) @ correlation[around]
     return max(0.0, float(times[np.argmax(np.abs(values))]))

@@ -68,7 +68,7 @@ class LiveSession:
         mixer: StemMixer,
         backend: AudioBackend,
         *,
-        handoff_blocks: int = 3,
+        handoff_blocks: int = 4,
         recorder: StemSink | None = None,
         source: BlockSource | None = None,
         lost_device_timeout_s: float | None = None,
@@ -176,10 +176,12 @@ class LiveSession:
     def stop(self) -> None:
         """End the session at once; what came in is still recorded. A second call does nothing."""
         self._ended = True
-        self._end(drain=False)
-        if self._source is not None:
-            self._source.close()
-        self._running.close()
+        try:
+            self._end(drain=False)
+        finally:
+            if self._source is not None:
+                self._source.close()
+            self._running.close()
 
     def __enter__(self) -> "LiveSession":
         self.start()
@@ -225,9 +227,11 @@ class LiveSession:
 
     def _end(self, *, drain: bool) -> None:
         """Close the devices, then let the worker come to its end."""
-        self._backend.close(drain=drain)
-        if self._worker is not None:
-            self._worker.stop()
+        try:
+            self._backend.close(drain=drain)
+        finally:
+            if self._worker is not None:
+                self._worker.stop()
 
     def _look(self, passed_s: float) -> None:
         """See whether everything goes well, `passed_s` after the last look."""
@@ -262,12 +266,12 @@ class LiveSession:
         self._warned = True
         _log.warning(
             "the device asks for up to %d samples at a time, too many for a hand-off of %d blocks "
-            "of %d: part of them will come too late; use --handoff %d, or a shorter --latency",
+            "of %d: some may come too late; use --handoff %d, or a shorter --latency",
             *(asked, self.handoff_samples // block, block, needed + 1),
         )
 
     def _lose_device(self) -> None:
-        _log.warning("the audio device has disappeared; waiting for it to come back")
+        _log.warning("the audio device has disappeared or stopped; waiting for it to come back")
         self._counters.device_losses += 1
         self._lost_at_s = time.monotonic()
         self._pause_s = self._next_try_s = _FIRST_PAUSE_S
