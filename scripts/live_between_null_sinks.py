@@ -124,7 +124,8 @@ class PulseServer:
         modules += [null_sink(name) for name in (FIRST, SECOND)]
         self._process = subprocess.Popen(
             ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
-            + ["--log-target=stderr"]
+            # With shared memory it now and then breaks off a recorder: PulseAudio's issue 824.
+            + ["--log-target=stderr", "--disable-shm"]
             + [f"--load={module}" for module in modules],
             env={
                 **{k: v for k, v in self.environment.items() if k != "PULSE_SERVER"},
