@@ -188,7 +188,7 @@ def test_a_file_is_played_and_its_stems_recorded(
     assert (start["engine"], start["stems"]) == ("torch", STEMS)
     assert start["handoff_samples"] == 4 * BLOCK
     separator = StreamSeparator(causal)
-    assert start["latency_samples"] == separator.latency_samples + 3 * BLOCK
+    assert start["latency_samples"] == separator.latency_samples + 4 * BLOCK
     assert start["latency_s"] == pytest.approx(start["latency_samples"] / RATE)
     assert start["device_latency_s"] == {"input": 0.004, "output": 0.006}
     assert (end["event"], end["ended_by"]) == ("done", "input")
