@@ -8,7 +8,7 @@ import importlib
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,15 @@ FRAME = (2, 256)
 # Python keeps up to 2000 freed tuples of each length, which fill up over the first blocks.
 TRACED_BYTES = 128 << 10
 RESIDENT_BYTES = 1 << 19
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other at every small product take long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def stream_of(key: str) -> StreamSeparator:
