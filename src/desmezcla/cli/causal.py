@@ -46,9 +46,9 @@ def causal_release(model: str, *, quiet: bool) -> "Release":
         ReleaseError: if there is no such release, or it cannot be fetched.
         ParameterError: if it is not causal; nothing has been fetched then.
     """
-    from desmezcla.cli.report import download_bar
+    from desmezcla.cli.report import fetched_release
     from desmezcla.releases.release import Release
-    from desmezcla.releases.store import find_release, list_releases, locate_release
+    from desmezcla.releases.store import list_releases, locate_release
 
     found = locate_release(model)
     about = found.info if isinstance(found, Release) else found
@@ -58,13 +58,7 @@ def causal_release(model: str, *, quiet: bool) -> "Release":
             f"model={model!r} is not causal: it must hear what comes later; separate files with "
             f"it (desmezcla separate), or choose a causal one: {known or 'none is known yet'}"
         )
-    if isinstance(found, Release):
-        return found
-    if quiet:
-        return find_release(model)
-    typer.echo(f"{model} is not on this machine yet: fetching it", err=True)
-    with download_bar(model) as bar:
-        return find_release(model, progress=bar)
+    return fetched_release(model, quiet=quiet)
 
 
 def read_gains(option: str, texts: Iterable[str]) -> dict[str, float]:

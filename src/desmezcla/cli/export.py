@@ -56,11 +56,13 @@ def export(
     """
     if precision is FilePrecision.int8 and not stream:
         raise ParameterError("--precision int8 is for --stream; add it, or take float32")
-    found = causal_release(release, quiet=quiet) if stream else _release(release, quiet=quiet)
     from rich.filesize import decimal
 
+    from desmezcla.cli.report import fetched_release
     from desmezcla.inference.stream_file import STREAM_FILES
 
+    find = causal_release if stream else fetched_release
+    found = find(release, quiet=quiet)
     default = found.folder / STREAM_FILES[precision.value] if stream else Path(f"{found.name}.onnx")
     path = default if out is None else out
     agreement = _write(found, path, stream=stream, precision=precision)
@@ -83,21 +85,6 @@ def export(
             f"{agreement.difference:.1e} of the largest value",
             err=True,
         )
-
-
-def _release(name: str, *, quiet: bool) -> "Release":
-    """Return a release, fetched if it is not on this machine."""
-    from desmezcla.cli.report import download_bar
-    from desmezcla.releases.release import Release
-    from desmezcla.releases.store import find_release, locate_release
-
-    found = locate_release(name)
-    if isinstance(found, Release):
-        return found
-    if quiet:
-        return find_release(name)
-    with download_bar(name) as bar:
-        return find_release(name, progress=bar)
 
 
 def _write(

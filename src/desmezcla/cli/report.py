@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:  # at run time it would slow down `desmezcla --help`
+    from desmezcla.releases.release import Release
 
 Event = dict[str, Any]
 
@@ -86,6 +89,19 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
             progress.update(task, completed=done, total=total)
 
         yield update
+
+
+def fetched_release(name: str, *, quiet: bool) -> "Release":
+    """Return a release, fetched if it is not on this machine, and show that it is."""
+    # Deferred: it takes longer to import than the rest of a short command.
+    from desmezcla.releases.release import Release
+    from desmezcla.releases.store import find_release, locate_release
+
+    if quiet or isinstance(locate_release(name), Release):
+        return find_release(name)
+    typer.echo(f"{name} is not on this machine yet: fetching it", err=True)
+    with download_bar(name) as bar:
+        return find_release(name, progress=bar)
 
 
 def print_line(text: str) -> None:

@@ -104,10 +104,8 @@ def separate(
     # Deferred: they import torch, which takes longer than the rest of a short command.
     from desmezcla.batch.inputs import collect_inputs
     from desmezcla.batch.local import Job, run_tasks
-    from desmezcla.cli.report import download_bar, reporter
+    from desmezcla.cli.report import fetched_release, reporter
     from desmezcla.inference.outputs import output_options
-    from desmezcla.releases.release import Release
-    from desmezcla.releases.store import find_release, locate_release
 
     with reporter(as_json=json_lines, quiet=quiet, verbose=verbose) as report:
         job = Job(
@@ -137,10 +135,8 @@ def separate(
                 skip_existing=skip_existing,
             ),
         )
-        if not (quiet or isinstance(locate_release(model), Release)):
-            typer.echo(f"{model} is not on this machine yet: fetching it", err=True)
-            with download_bar(model) as bar:
-                find_release(model, progress=bar)
+        if not quiet:
+            fetched_release(model, quiet=False)
         tasks = collect_inputs(inputs, leave_out=out)
         done, failed = run_tasks(job, tasks, report, jobs=jobs)
         report({"event": "done", "input": None, "done": done, "failed": failed})

@@ -25,6 +25,13 @@ def trailing_frames(audio: Tensor, size: int, hop: int, *, given: int) -> Tensor
     return padded.unfold(-1, size, hop)
 
 
+def magnitude(parts: Tensor) -> Tensor:
+    """Return the magnitudes of bins given as real and imaginary part. Shape: `[*, 2] -> [*]`."""
+    real, imaginary = parts.unbind(-1)
+    # A square as a product: an exported power would cost many times as much.
+    return (real * real + imaginary * imaginary).sqrt()
+
+
 def overlap_add(frames: Tensor, hop: int) -> Tensor:
     """Return the signal that frames add up to, from its sample 0, as `trailing_frames` has them.
 

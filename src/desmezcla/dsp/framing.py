@@ -174,8 +174,8 @@ class FrameStream:
             pieces.append(self._added(self._stepped(frames)))
             self._waiting = self._waiting[..., count * hop :]
             self._frames += count
-        # A copy, so that what came before is not held by a view.
-        self._waiting = self._waiting.copy()
+        if len(pieces) > 1:
+            self._waiting = self._waiting.copy()  # a view would hold what came before
         return np.concatenate(pieces, -1)
 
     def _stepped(self, frames: Audio) -> Audio:

@@ -44,7 +44,7 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
             f"model={key!r} declares no network that ONNX can hold; run it with PyTorch"
         )
     inputs = core.enter(example)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         # The newer exporter fixes the number of steps of an LSTM, the older one the lengths that
         # are computed from a shape (rotary positions).
         if any(isinstance(module, nn.LSTM) for module in core.network.modules()):
@@ -76,14 +76,13 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what the exporters print and warn of; the caller compares the results."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Keep back what the exporters print, log and warn of; the caller compares the results."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

@@ -1,10 +1,5 @@
 """One step of a causal model as an ONNX file, which `OnnxStream` and programs in C run."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +9,7 @@ import torch
 from desmezcla.dsp.framing import Audio
 from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.exporting.checked import Agreement, need_exporters, new_file, without_traces
+from desmezcla.exporting.onnx import quiet
 from desmezcla.inference.block_stream import BlockStream
 from desmezcla.inference.onnx_stream import OnnxStream
 from desmezcla.inference.realtime import StreamSeparator
@@ -134,7 +130,7 @@ def _traced(core: StreamCore, channels: int) -> Any:
     size, parts = core.framing.frame_samples, core.framing.parts
     shapes = {"frames": (size,), "spectra": (size // 2 + 1, 2)}
     frame = [torch.zeros(1, channels, 1, *shapes[part]) for part in parts]
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         start = [torch.zeros_like(tensor) for tensor in core.step(*frame)[len(parts) :]]
         states = [f"state_{index}" for index in range(len(start))]
         program = torch.onnx.export(
@@ -188,16 +184,3 @@ def _in_whole_numbers(content: Any, work: Path) -> Any:
             "precision='int8' is for matrix products, of which this model has none; use float32"
         )
     return content
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what the exporter prints, logs and warns of; the results are compared."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

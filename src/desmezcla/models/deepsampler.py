@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.bands import band_weights, warped_centres
-from desmezcla.dsp.frames import overlap_add, trailing_frames
+from desmezcla.dsp.frames import magnitude, overlap_add, trailing_frames
 from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import asymmetric_windows
@@ -284,10 +284,8 @@ class DeepSampler(SpectralModel[Config]):
             left, right = parts.unbind(1)
             middle, side = (left + right) * 0.5**0.5, (left - right) * 0.5**0.5
             parts = torch.stack([left, right, middle, side], 1)
-        real, imaginary = parts.unbind(-1)
-        magnitude = (real * real + imaginary * imaginary).sqrt()  # [B, H, N, F]
         x = (
-            (F.linear(magnitude, self.averages.to(parts.dtype)) + 1e-4).sqrt().sqrt()
+            (F.linear(magnitude(parts), self.averages.to(parts.dtype)) + 1e-4).sqrt().sqrt()
         )  # [B, H, N, K]
         level = x.mean((1, 3))  # [B, N]
         x = x / self._average(level, memory)[:, None, :, None] - 1

@@ -21,7 +21,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from desmezcla.dsp.frames import overlap_add, trailing_frames
+from desmezcla.dsp.frames import magnitude, overlap_add, trailing_frames
 from desmezcla.dsp.framing import Framing
 from desmezcla.models.base import (
     Core,
@@ -138,9 +138,7 @@ class HSTasNet(SeparationModel[Config]):
             frames: `[B, C, N, W]`; parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, W]` and
             `[B, S, C, N, F, 2]`.
         """
-        real, imaginary = parts.unbind(-1)
-        magnitude = (real * real + imaginary * imaginary).sqrt()
-        output = self.network(frames, magnitude, memory)
+        output = self.network(frames, magnitude(parts), memory)
         masks, waves = output[..., : self.config.bins], output[..., self.config.bins :]
         return waves, masks[..., None] * parts[:, None]
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from desmezcla.dsp.frames import magnitude
 from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.wiener import wiener
@@ -305,10 +306,9 @@ class OpenUnmix(SpectrogramPipeline[Config]):
 
     def _step(self, parts: Tensor, memory: Memory) -> tuple[Tensor]:
         """Return the masked spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
-        real, imaginary = parts.unbind(-1)
-        magnitude = (real * real + imaginary * imaginary).sqrt().mT  # [B, C, F, N]
+        magnitudes = magnitude(parts).mT  # [B, C, F, N]
         networks = [cast(LstmMask, network) for network in self._in_order()]
-        masks = self._masks([network.hidden(magnitude, memory) for network in networks])
+        masks = self._masks([network.hidden(magnitudes, memory) for network in networks])
         return (masks.mT[..., None] * parts[:, None],)
 
 
