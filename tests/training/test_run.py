@@ -28,6 +28,7 @@ from desmezcla.training.validation import TrackScores, Validator
 
 CPU = RunOptions(device="cpu")
 Content = dict[str, Any]
+RATE = 8000
 
 
 def run(content: Content, dataset: Path, out: Path, **options: Any) -> TrainingResult:
@@ -110,10 +111,12 @@ def test_the_best_epoch_is_released_and_patience_ends(
     assert not all(torch.equal(best[key], last[key]) for key in best)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(
-    recipe_content: Content, dataset: Path, tmp_path: Path
+    optimizer: str, recipe_content: Content, dataset: Path, tmp_path: Path
 ) -> None:
     recipe_content |= {"schedule": {"kind": "cosine", "warmup_steps": 2}, "ema_decay": 0.5}
+    recipe_content["optimizer"] = {"kind": optimizer}
     whole = run(recipe_content, dataset, tmp_path / "whole")
     part = run(recipe_content, dataset, tmp_path / "part", steps=4)
     assert (part.stopped, part.steps, len(part.epochs)) == ("steps", 4, 1)
@@ -188,6 +191,48 @@ def test_a_release_of_another_architecture_is_refused(
     recipe_content["start"] = {"release": str(tmp_path / "base")}
     with pytest.raises(ParameterError, match="open_unmix_conv"):
         run(recipe_content, dataset, tmp_path / "run")
+
+
+def test_a_causal_variant_starts_with_the_weights_of_a_release(
+    recipe_content: Content, dataset: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    own = importlib.import_module("desmezcla.models.deepsampler").TINY | {"sample_rate": RATE}
+    save_release(build_model("deepsampler", **own), tmp_path / "base", About(name="base"))
+    causal = own | {"causal": True, "synthesis_samples": 128}
+    recipe_content |= {
+        "model": {"architecture": "deepsampler", **causal},
+        "start": {"release": str(tmp_path / "base"), "keep_model": True},
+        "losses": [{"kind": "frame_sdr"}],
+        "optimizer": {"kind": "sgd", "lr": 1e-9},
+        "epochs": 1,
+    }
+    result = run(recipe_content, dataset, tmp_path / "run")
+    assert load_model(result.last_release).spec.causal
+    before, after = weights(tmp_path / "base"), weights(result.last_release)
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, atol=1e-6, rtol=0)
+    recipe_content["model"]["width"] = 24
+    with pytest.raises(ParameterError, match=r"keep_model=True: .* do not fit"):
+        run(recipe_content, dataset, tmp_path / "other")
+
+
+def test_songs_are_rendered_where_no_dataset_is_given(
+    recipe_content: Content, dataset: Path, tmp_path: Path
+) -> None:
+    recipe_content["data"]["render"] = {"songs": 2, "duration_s": 3.0, "valid": 0.5, "seed": 3}
+    recipe_content["epochs"] = 1
+    events: list[dict[str, Any]] = []
+    options = {"out": tmp_path / "run", "options": CPU, "report": events.append}
+    result = train(parse_recipe(recipe_content, "test"), **options)
+    assert [event["fraction"] for event in events if event["event"] == "render"] == [0.5, 1.0]
+    songs = tmp_path / "run" / "songs"
+    assert record(result.out)["dataset"]["tracks"] == {"train": 1, "valid": 1}
+    assert {path.name for path in songs.glob("*/*")} == {"rendered-3-00000", "rendered-3-00001"}
+    more = train(None, out=result.out, resume=True, changes={"epochs": 2}, options=CPU)
+    assert len(more.epochs) == 2
+    given = run(recipe_content, dataset, tmp_path / "given")
+    assert not (given.out / "songs").exists()
 
 
 def test_a_refiner_is_trained_around_a_release_that_stays_as_it_is(

@@ -51,6 +51,10 @@ def render(
         list[str] | None,
         typer.Option(metavar="NAME", help="Leave out sounds under it, as in GPL; can be repeated."),
     ] = None,
+    exclude_files: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Leave out files of the material; can be repeated."),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Write a page to listen to, preview.html.")
     ] = False,
@@ -87,6 +91,7 @@ def render(
             bit_depth=_bits(bit_depth),
             valid_share=valid,
             exclude_licences=exclude_licence or (),
+            exclude_files=exclude_files or (),
             progress=progress,
         )
         if preview:

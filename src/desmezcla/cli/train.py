@@ -31,6 +31,12 @@ def train(
         Path | None,
         typer.Option(help="Dataset: a folder or a manifest; the recipe's if not given."),
     ] = None,
+    material: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Recorded sounds for recipes that render their own songs."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Folder of the run; runs/RECIPE if not given."),
@@ -86,6 +92,7 @@ def train(
     changes = training.parse_changes(settings or ())
     changes |= {"epochs": epochs} if epochs is not None else {}
     changes |= {"data.workers": workers} if workers is not None else {}
+    changes |= {"data.material": str(material.resolve())} if material is not None else {}
     with _shown(as_json=json_lines, quiet=quiet, verbose=verbose) as report:
         training.train(
             recipe,
@@ -142,9 +149,11 @@ def _shown(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[E
             task = bar.add_task("starting", total=1.0, facts="")
 
             def report(event: Event) -> None:
-                if as_json and event["event"] != "progress":
+                if as_json and event["event"] not in ("progress", "render"):
                     typer.echo(json.dumps(event))
-                if event["event"] == "progress":
+                if event["event"] == "render":
+                    bar.update(task, completed=event["fraction"], description="rendering songs")
+                elif event["event"] == "progress":
                     name = f"epoch {event['epoch']}"
                     bar.update(
                         task, completed=event["fraction"], description=name, facts=_facts(event)

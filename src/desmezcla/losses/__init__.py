@@ -2,6 +2,7 @@
 
 from desmezcla.losses.base import Domain, Loss
 from desmezcla.losses.combined import Combined
+from desmezcla.losses.energy import FrameSdr
 from desmezcla.losses.joint import DeepConvSep
 from desmezcla.losses.spectral import MagnitudeL1, MagnitudeMse, MultiResolutionStft
 from desmezcla.losses.total import AnyLoss, Losses, losses_from
@@ -13,6 +14,7 @@ __all__ = [
     "Combined",
     "DeepConvSep",
     "Domain",
+    "FrameSdr",
     "Loss",
     "Losses",
     "MagnitudeL1",

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from desmezcla.dsp.stft import stft
 
-Domain = Literal["waveform", "spectrum"]
+SignalDomain = Literal["waveform", "spectrum"]
+Domain = Literal["waveform", "spectrum", "energy"]
 
 
 class Loss(BaseModel, ABC):
@@ -19,7 +20,8 @@ class Loss(BaseModel, ABC):
         kind: Name of the class in a recipe.
         weight: Factor of the loss in the total.
         domain: What is compared: "waveform" for `[B, S, C, T]`, as `SeparationModel.waveforms`
-            gives, or "spectrum" for complex `[B, S, C, F, N]`, as `SpectralModel.spectra` gives.
+            gives, "spectrum" for complex `[B, S, C, F, N]`, as `SpectralModel.spectra` gives, or
+            "energy" for the errors' energy by frames, as `SpectralModel.frame_energies` gives.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -35,9 +37,9 @@ class Loss(BaseModel, ABC):
         """Return the named terms whose sum is the loss, without the weight.
 
         Args:
-            estimates: What the model gives.
-            targets: What it should give.
-            mixture: What it was given.
+            estimates: What the model gives; in the domain "energy", the energy of its errors.
+            targets: What it should give; in the domain "energy", the energy of that.
+            mixture: What it was given, or the energy of that.
             stems: Names of the stems.
 
         Shape:

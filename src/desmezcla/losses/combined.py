@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from desmezcla.losses.base import Domain, Loss, mean_of_stems, parts, windowed_stft
+from desmezcla.losses.base import Loss, SignalDomain, mean_of_stems, parts, windowed_stft
 
 # Bins of the mixture that are weaker than this share of its mean say nothing of a mask.
 _WEAKEST_BIN = 0.01
@@ -46,7 +46,7 @@ class Combined(Loss):
     """
 
     kind: Literal["combined"] = "combined"
-    domain: Domain = "waveform"
+    domain: SignalDomain = "waveform"
     base: float = Field(default=0.7, ge=0)
     separation: float = Field(default=0.2, ge=0)
     mask: float = Field(default=0.1, ge=0)

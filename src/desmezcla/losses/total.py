@@ -10,13 +10,22 @@ from torch import Tensor, nn
 from desmezcla.errors import ParameterError
 from desmezcla.losses.base import Domain, Loss
 from desmezcla.losses.combined import Combined
+from desmezcla.losses.energy import FrameSdr
 from desmezcla.losses.joint import DeepConvSep
 from desmezcla.losses.spectral import MagnitudeL1, MagnitudeMse, MultiResolutionStft
 from desmezcla.losses.waveform import L1, Mse, SiSdr
 from desmezcla.releases.release import explain
 
 AnyLoss = Annotated[
-    L1 | Mse | SiSdr | MultiResolutionStft | MagnitudeMse | MagnitudeL1 | DeepConvSep | Combined,
+    L1
+    | Mse
+    | SiSdr
+    | FrameSdr
+    | MultiResolutionStft
+    | MagnitudeMse
+    | MagnitudeL1
+    | DeepConvSep
+    | Combined,
     Field(discriminator="kind"),
 ]
 
@@ -25,6 +34,7 @@ _ADAPTER: TypeAdapter[tuple[Loss, ...]] = TypeAdapter(tuple[AnyLoss, ...])
 _AXES: dict[Domain, tuple[int, str]] = {
     "waveform": (4, "[B, S, C, T]"),
     "spectrum": (5, "[B, S, C, F, N]"),
+    "energy": (4, "[B, S, C, N]"),
 }
 
 
@@ -41,7 +51,7 @@ class Losses(nn.Module):
             is not named, and 0 to leave it out.
 
     Attributes:
-        domain: What `forward` takes: "waveform" or "spectrum".
+        domain: What `forward` takes: "waveform", "spectrum" or "energy".
 
     Errors:
         ParameterError: if there is no loss, one kind is there twice, domains differ, a weight is
@@ -78,8 +88,9 @@ class Losses(nn.Module):
         """Return "total", and every term's share of it by name.
 
         Shape:
-            estimates, targets: `[B, S, C, T]`, or `[B, S, C, F, N]` complex, for the domain.
-            mixture: `[B, C, T]`, or `[B, C, F, N]` complex; returns scalars.
+            estimates, targets: for the domain, `[B, S, C, T]`, `[B, S, C, F, N]` complex, or
+                `[B, S, C, N]`.
+            mixture: the same without S; returns scalars.
 
         Errors:
             ParameterError: if the shapes do not fit.

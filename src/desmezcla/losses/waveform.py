@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from desmezcla.losses.base import Domain, Loss, mean_of_stems, parts
+from desmezcla.losses.base import Loss, SignalDomain, mean_of_stems, parts
 
 # Energy, against which that of any audible signal is large, that keeps logarithms finite.
 _TINY_ENERGY = 1e-8
@@ -19,7 +19,7 @@ class L1(Loss):
     """
 
     kind: Literal["l1"] = "l1"
-    domain: Domain = "waveform"
+    domain: SignalDomain = "waveform"
 
     def terms(
         self, estimates: Tensor, targets: Tensor, mixture: Tensor, stems: tuple[str, ...]
@@ -35,7 +35,7 @@ class Mse(Loss):
     """
 
     kind: Literal["mse"] = "mse"
-    domain: Domain = "waveform"
+    domain: SignalDomain = "waveform"
 
     def terms(
         self, estimates: Tensor, targets: Tensor, mixture: Tensor, stems: tuple[str, ...]

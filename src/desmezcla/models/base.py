@@ -245,6 +245,23 @@ class SpectralModel(SeparationModel[ConfigT]):
             mix: `[B, C, T]`; returns `[B, S, C, F, N]`.
         """
 
+    def frame_energies(self, mix: Tensor, stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the energies of the errors, of the true stems and of the mixture, by frames.
+
+        A residual that the model gives out after its stems is left out.
+
+        Shape:
+            mix: `[B, C, T]`; stems: `[B, S, C, T]`; returns `[B, S, C, N]` twice and `[B, C, N]`.
+        """
+        wanted = self.transform(stems)
+        errors = self.spectra(mix)[:, : stems.shape[1]] - wanted
+        return _energy(errors), _energy(wanted), _energy(self.transform(mix))
+
+
+def _energy(spectra: Tensor) -> Tensor:
+    """Return the energy of each frame. Shape: `[..., F, N] -> [..., N]`."""
+    return torch.view_as_real(spectra).square().sum((-3, -1))
+
 
 def bin_statistics(magnitudes: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each frequency bin, over channels, frames and mixtures.

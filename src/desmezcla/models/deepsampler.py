@@ -17,6 +17,7 @@ Differences from the description:
     the latency (Mauler and Martin, EUSIPCO 2007). All that is remembered is of bounded size.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -44,8 +45,8 @@ from desmezcla.nn.frame_layers import (
     FeatureNorm,
     FrameConv,
     Level,
-    doubling,
-    halving,
+    fewer_bands,
+    more_bands,
 )
 from desmezcla.nn.streaming import Memory
 
@@ -54,6 +55,7 @@ TINY: dict[str, Any] = {
     "hop_length": 64,
     "bands": 32,
     "widths": (8, 12),
+    "strides": (2, 2),
     "width": 16,
     "depth": 1,
     "heads": 2,
@@ -69,8 +71,9 @@ class Config(ModelConfig):
     Attributes:
         n_fft: Length of the STFT, samples.
         hop_length: Hop of the STFT, samples.
-        bands: Bands that the network sees; each level halves their number.
+        bands: Bands that the network sees.
         widths: Channels of the levels of the U-Net, from the finest.
+        strides: What each level divides the number of bands by, even.
         width: Channels of the bottleneck.
         depth: Pairs of transformers (over time, over bands) in the bottleneck.
         heads: Attention heads of a transformer.
@@ -88,6 +91,7 @@ class Config(ModelConfig):
     hop_length: int = Field(1024, ge=1)
     bands: int = Field(256, ge=8)
     widths: tuple[int, ...] = Field((24, 48, 64), min_length=1)
+    strides: tuple[int, ...] = Field((2, 2, 2), min_length=1)
     width: int = Field(96, ge=4)
     depth: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
@@ -101,10 +105,15 @@ class Config(ModelConfig):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Config":
-        if self.bands > self.bins or self.bands % 2 ** len(self.widths):
+        if len(self.strides) != len(self.widths) or any(s < 2 or s % 2 for s in self.strides):
+            raise ValueError(
+                f"strides={self.strides} must be {len(self.widths)} even numbers, one for each of "
+                f"widths={self.widths}"
+            )
+        if self.bands > self.bins or self.bands % math.prod(self.strides):
             raise ValueError(
                 f"bands={self.bands} must be at most {self.bins} bins and a multiple of "
-                f"{2 ** len(self.widths)}, which {len(self.widths)} levels need"
+                f"{math.prod(self.strides)}, by which strides={self.strides} divide it"
             )
         if self.width % (2 * self.heads):
             raise ValueError(f"width={self.width} must be a multiple of 2 x heads={self.heads}")
@@ -152,8 +161,9 @@ class DeepSampler(SpectralModel[Config]):
             latency_samples=config.synthesis_samples - 1 if causal else None,
         )
         weights = band_weights(warped_centres(config.bins, config.bands), config.bins)
-        self.register_buffer("weights", torch.from_numpy(weights).float(), persistent=False)
-        self.register_buffer("averages", (self.weights / self.weights.sum(0)).T, persistent=False)
+        to_bins = torch.from_numpy(weights).float()
+        self.register_buffer("weights", to_bins.repeat_interleave(2, 0), persistent=False)
+        self.register_buffer("averages", (to_bins / to_bins.sum(0)).T, persistent=False)
         if causal:
             window, synthesis = asymmetric_windows(config.n_fft, config.synthesis_samples, hop)
             self.register_buffer("synthesis", synthesis, persistent=False)
@@ -162,23 +172,24 @@ class DeepSampler(SpectralModel[Config]):
         self.register_buffer("window", window, persistent=False)
         self.level_frames = config.frames(config.level_s) // 2 * 2 + 1
         views = 4 if config.channels == 2 else 1
-        finest, coarsest = config.widths[0], config.bands // 2 ** len(config.widths)
+        finest, coarsest = config.widths[0], config.bands // math.prod(config.strides)
         self.entry = FrameConv(views, finest, (3, 3), causal=causal)
         self.place = nn.Parameter(torch.zeros(finest, 1, config.bands))
-        steps = list(zip(config.widths, (*config.widths[1:], config.width), strict=True))
-        self.encoder = nn.ModuleList(
-            [Level(fine, config.kernel, causal=causal) for fine, _ in steps]
-        )
-        self.down = nn.ModuleList([halving(fine, coarse) for fine, coarse in steps])
+        coarser = (*config.widths[1:], config.width)
+        steps = list(zip(config.widths, coarser, config.strides, strict=True))
+        levels = [Level(width, config.kernel, causal=causal) for width in config.widths]
+        self.encoder = nn.ModuleList(levels)
+        self.down = nn.ModuleList([fewer_bands(*step) for step in steps])
         self.coarse_place = nn.Parameter(torch.zeros(config.width, 1, coarsest))
         past = config.frames(config.past_s)
         self.bottleneck = nn.ModuleList(
             [BandSplitBlock(config.width, config.heads, past) for _ in range(config.depth)]
         )
-        self.up = nn.ModuleList([doubling(coarse, fine) for fine, coarse in steps])
-        self.decoder = nn.ModuleList(
-            [Level(fine, config.kernel, causal=causal) for fine, _ in steps]
+        self.up = nn.ModuleList(
+            [more_bands(coarse, fine, stride) for fine, coarse, stride in steps]
         )
+        levels = [Level(width, config.kernel, causal=causal) for width in config.widths]
+        self.decoder = nn.ModuleList(levels)
         self.exit_norm = FeatureNorm(finest)
         self.exit = FrameConv(finest, len(config.stems) * config.channels, (3, 3), causal=causal)
 
@@ -195,8 +206,37 @@ class DeepSampler(SpectralModel[Config]):
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the masked STFT of the mixture; see `SpectralModel`."""
         parts = torch.view_as_real(self.transform(mix).mT)  # [B, C, N, F, 2]
-        stems = self._separated(parts, Memory() if self.config.causal else None)
+        stems = self._separated(parts, self._memory())
         return torch.view_as_complex(stems).mT
+
+    def _memory(self) -> Memory | None:
+        """Return the memory at the beginning of a signal; None if all of it is seen at once."""
+        return Memory() if self.config.causal else None
+
+    def frame_energies(self, mix: Tensor, stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return energies by frames; see `SpectralModel`.
+
+        A bin's mask m is interpolated between those of two bands, with weights w. The error's
+        energy Σ_f |m_f·x_f - s_f|² is therefore a quadratic form of the masks of the bands that
+        only joins neighbours: no spectrum of a stem is put together, which would take longer than
+        the network.
+        """
+        # In full precision: what is left of a good estimate is a small difference of large numbers.
+        with torch.no_grad(), torch.autocast(mix.device.type, enabled=False):
+            parts = torch.view_as_real(self.transform(mix).mT)
+            mixed = parts.flatten(-2)  # [B, C, N, 2·F]
+            wanted = torch.view_as_real(self.transform(stems).mT).flatten(-2)
+            power, weights = mixed.square(), self.weights.T
+            own = F.linear(power, weights.square())[:, None]  # [B, 1, C, N, K]
+            joint = F.linear(power, weights[1:] * weights[:-1])[:, None]
+            cross = F.linear(mixed[:, None] * wanted, weights)  # [B, S, C, N, K]
+            level = torch.linalg.vector_norm(wanted, dim=-1).square()
+            memory = self._memory()
+            views = self._views(parts, memory)
+        masks = self._band_masks(views, memory).float()
+        errors = level + (masks * (own * masks - 2 * cross)).sum(-1)
+        errors = errors + 2 * (joint * masks[..., 1:] * masks[..., :-1]).sum(-1)
+        return errors.clamp(min=0), level, power.sum(-1)
 
     def stream_core(self) -> StreamCore | None:
         """Return the steps; see `SeparationModel.stream_core`."""
@@ -227,15 +267,28 @@ class DeepSampler(SpectralModel[Config]):
             return (self._views(torch.view_as_real(self.transform(mix).mT), None),)
 
         def leave(mix: Tensor, masks: Tensor) -> Tensor:
-            stems = self._masked(torch.view_as_real(self.transform(mix).mT), masks)
-            return self._waveforms(torch.view_as_complex(stems).mT, mix.shape[-1])
+            return self._stems(mix, torch.view_as_real(self.transform(mix).mT), masks)
 
         part = Part(self, lambda views: self._band_masks(views, None))
         return Core(part, enter, leave, length_axes=(2,), inputs=("views",))
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
-        return self._waveforms(self.spectra(mix), mix.shape[-1])
+        if self.config.causal:
+            return self._waveforms(self.spectra(mix), mix.shape[-1])
+        parts = torch.view_as_real(self.transform(mix).mT)
+        return self._stems(mix, parts, self._band_masks(self._views(parts, None), None))
+
+    def _stems(self, mix: Tensor, parts: Tensor, masks: Tensor) -> Tensor:
+        """Return the stems' signals; the last one is what the others leave, as the masks have it.
+
+        Shape:
+            mix: `[B, C, T]`; parts: `[B, C, N, F, 2]`; masks: `[B, S, C, N, K]`.
+            Returns `[B, S, C, T]`.
+        """
+        spectra = torch.view_as_complex(self._masked(parts, masks[:, :-1])).mT
+        stems = self._waveforms(spectra, mix.shape[-1])
+        return torch.cat([stems, mix[:, None] - stems.sum(1, keepdim=True)], 1)
 
     def _waveforms(self, spectra: Tensor, length: int) -> Tensor:
         """Return the signals of spectrograms. Shape: `[*, F, N] -> [*, T]`."""
@@ -251,8 +304,9 @@ class DeepSampler(SpectralModel[Config]):
         Shape:
             parts: `[B, C, N, F, 2]`; band_masks: `[B, S, C, N, K]`; returns `[B, S, C, N, F, 2]`.
         """
-        masks = F.linear(band_masks, self.weights).to(parts.dtype)  # [B, S, C, N, F]
-        return masks[..., None] * parts[:, None]
+        # Real and imaginary part lie side by side, and so do their masks: a product over whole rows.
+        masks = F.linear(band_masks, self.weights).to(parts.dtype)  # [B, S, C, N, 2·F]
+        return (masks * parts.flatten(-2)[:, None]).unflatten(-1, parts.shape[-2:])
 
     def _band_masks(self, views: Tensor, memory: Memory | None) -> Tensor:
         """Return the masks of the stems. Shape: `[B, H, N, K] -> [B, S, C, N, K]`."""

@@ -62,14 +62,18 @@ class Level(nn.Module):
         return x + F.leaky_relu(self.time(y, memory), SLOPE)
 
 
-def halving(features: int, wanted: int) -> nn.Conv2d:
-    """Return a convolution along the bands that halves their number."""
-    return nn.Conv2d(features, wanted, (1, 4), stride=(1, 2), padding=(0, 1))
+def fewer_bands(features: int, wanted: int, stride: int) -> nn.Conv2d:
+    """Return a convolution along the bands that divides their number by an even stride."""
+    return nn.Conv2d(
+        features, wanted, (1, 2 * stride), stride=(1, stride), padding=(0, stride // 2)
+    )
 
 
-def doubling(features: int, wanted: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution along the bands that doubles their number."""
-    return nn.ConvTranspose2d(features, wanted, (1, 4), stride=(1, 2), padding=(0, 1))
+def more_bands(features: int, wanted: int, stride: int) -> nn.ConvTranspose2d:
+    """Return a transposed convolution along the bands that multiplies their number by a stride."""
+    return nn.ConvTranspose2d(
+        features, wanted, (1, 2 * stride), stride=(1, stride), padding=(0, stride // 2)
+    )
 
 
 class BandSplitBlock(nn.Module):
@@ -205,6 +209,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, past: int | None = None) -> Te
         q: `[M, heads, L, h]`; k, v: `[M, heads, L', h]`; returns `[M, heads, L, h]`.
     """
     length, keys = q.shape[2], k.shape[2]
+    if past is None and not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v)
     # Written out: on a processor the fused kernel's gradient takes three times as long.
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if past is not None and length > 1:  # a single query is given what it sees

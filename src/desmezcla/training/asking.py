@@ -12,7 +12,7 @@ from desmezcla.training.recipes import changed, parse_recipe, read_recipe, recip
 # What may be another when a run is resumed: it does not change what is learnt up to there.
 _FREE = ("epochs", "patience", "checkpoint_minutes", "checkpoint_steps", "description", "license")
 _FREE_OF = {
-    "data": ("path", "workers", "cache"),
+    "data": ("path", "material", "workers", "cache"),
     "diagnostics": ("enabled", "every_steps", "histograms", "tensorboard"),
 }
 

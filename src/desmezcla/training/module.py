@@ -10,6 +10,7 @@ from torch import Tensor
 
 from desmezcla.errors import DesmezclaError
 from desmezcla.training.ema import Ema
+from desmezcla.training.muon import Muon
 from desmezcla.training.objective import Objective
 from desmezcla.training.progress import Progress
 from desmezcla.training.schedule import LearningRate
@@ -72,6 +73,9 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the recipe's optimizer for what is not frozen."""
         recipe = self.recipe.optimizer
+        if recipe.kind == "muon":
+            decay = recipe.weight_decay
+            return Muon(self.model, lr=recipe.lr, weight_decay=decay, betas=recipe.betas)
         options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
         if recipe.kind in ("adam", "adamw"):
             options["betas"] = recipe.betas

@@ -29,7 +29,7 @@ class Objective(nn.Module):
             stems=recipe.stems,
             stem_weights={**recipe.stem_weights, **dict.fromkeys(left_out, 0.0)},
         )
-        if self.losses.domain == "spectrum" and not isinstance(model, SpectralModel):
+        if self.losses.domain != "waveform" and not isinstance(model, SpectralModel):
             raise ParameterError(
                 f"losses={[loss.kind for loss in self.losses.losses]} compare spectra, but "
                 f"{recipe.model.architecture} estimates waveforms; choose others, such as l1"
@@ -50,6 +50,9 @@ class Objective(nn.Module):
         if losses.domain == "waveform":
             estimates = model.training_waveforms(mixture, stems)[:, :count]
             terms = losses(estimates, stems, mixture)
+        elif losses.domain == "energy":
+            assert isinstance(model, SpectralModel)
+            terms = losses(*model.frame_energies(mixture, stems))
         else:
             assert isinstance(model, SpectralModel)
             estimates = model.spectra(mixture)[:, :count]

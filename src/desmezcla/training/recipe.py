@@ -42,11 +42,34 @@ class Validation(Frozen):
     monitor: Literal["loss", "sdr"] = "loss"
 
 
+class Rendering(Frozen):
+    """Songs that are rendered where no dataset is given, as `desmezcla data render` does.
+
+    Attributes:
+        songs: How many.
+        seed: Of the dataset.
+        duration_s: Of each, in seconds; None for whole songs.
+        valid: Share that is for validation.
+        exclude_licences: Sounds of the material under these are left out, such as "GPL".
+        exclude_files: Patterns of files of the material that are left out.
+    """
+
+    songs: int = Field(ge=2)
+    seed: int = Field(default=0, ge=0)
+    duration_s: float | None = Field(default=None, gt=0)
+    valid: float = Field(default=0.1, ge=0, lt=1)
+    exclude_licences: tuple[str, ...] = ()
+    exclude_files: tuple[str, ...] = ()
+
+
 class Data(Frozen):
     """What a model is trained on.
 
     Attributes:
         path: Folder or manifest of the dataset; usually given as `--data`.
+        render: Songs to render into the run's folder if there is no path.
+        material: A folder of recorded sounds for them; usually given as `--material`. None to
+            synthesise everything.
         kind: Kind of the dataset; "auto" looks for itself.
         segment_s: Length of an example, in seconds.
         random_mixing: Probability that an example takes every stem from another place and track.
@@ -57,6 +80,8 @@ class Data(Frozen):
     """
 
     path: str | None = None
+    render: Rendering | None = None
+    material: str | None = None
     kind: str = "auto"
     segment_s: float = Field(default=6.0, gt=0)
     random_mixing: float = Field(default=1.0, ge=0, le=1)
@@ -67,9 +92,9 @@ class Data(Frozen):
 
 
 class Optimizer(Frozen):
-    """The optimizer, by its name in `torch.optim`."""
+    """The optimizer, by its name in `torch.optim`; "muon" has AdamW beside it, see `Muon`."""
 
-    kind: Literal["adam", "adamw", "adadelta", "sgd", "rmsprop"] = "adam"
+    kind: Literal["adam", "adamw", "adadelta", "muon", "sgd", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -122,7 +147,9 @@ class Start(Frozen):
 
     Attributes:
         release: Name of a release or path of its folder; its architecture and all fields of its
-            `Config` take the place of the recipe's.
+            `Config` take the place of the recipe's, unless `keep_model`.
+        keep_model: Only the weights are the release's; the fields of the `Config` stay the
+            recipe's. For a variant whose weights have the same shapes, such as a causal one.
         stems: Train for these stems only; the networks of the others stay as they are. None for
             all.
         into: "base" for a model that wraps another (`diffusion_refiner`): the release becomes the
@@ -130,6 +157,7 @@ class Start(Frozen):
     """
 
     release: str
+    keep_model: bool = False
     into: Literal["base"] | None = None
     stems: tuple[StemName, ...] | None = Field(None, min_length=1)
 

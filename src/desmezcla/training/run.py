@@ -85,7 +85,7 @@ def train(
         changes: Dotted key -> value, on top of the recipe.
         resume: Go on with the run in `out`; if there is none, begin one.
         options: How to run.
-        report: Called with events: "start", "progress", "epoch" and "done".
+        report: Called with events: "render", "start", "progress", "epoch" and "done".
         callbacks: More of Lightning's callbacks.
 
     Errors:
@@ -128,6 +128,7 @@ def _train(
     from desmezcla.training.module import TrainingModule
     from desmezcla.training.record import dataset_facts, session_facts
 
+    recipe = _with_songs(recipe, folder, report)
     state = read_checkpoint(folder.checkpoint) if resume and folder.checkpoint else None
     beginning = begin(recipe, resume=state is not None)
     recipe, config = beginning.recipe, beginning.model.config
@@ -167,6 +168,34 @@ def _train(
     if is_first_process():
         keeper.close(module)
     return _result(folder, module.progress, keeper.stopped, report)
+
+
+def _with_songs(recipe: Recipe, folder: RunFolder, report: Callable[[Event], None]) -> Recipe:
+    """Render the songs that the recipe wants, if no dataset is given, and name their folder."""
+    wanted = recipe.data.render
+    if recipe.data.path is not None or wanted is None:
+        return recipe
+    # Deferred: they need the extra `render`.
+    from desmezcla.datasets.render.library import SongDone, render_dataset
+
+    path = (folder.path / "songs").resolve()
+
+    def progress(song: SongDone) -> None:
+        report({"event": "render", "fraction": song.done / song.songs, "eta_s": song.eta_s})
+
+    if is_first_process():
+        render_dataset(
+            path,
+            songs=wanted.songs,
+            seed=wanted.seed,
+            material=Path(recipe.data.material) if recipe.data.material else None,
+            duration_s=wanted.duration_s,
+            valid_share=wanted.valid,
+            exclude_licences=wanted.exclude_licences,
+            exclude_files=wanted.exclude_files,
+            progress=progress,
+        )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": str(path)})})
 
 
 def _result(

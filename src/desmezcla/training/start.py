@@ -87,7 +87,25 @@ def _tuned(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Reci
             f"the recipe is for {recipe.model.architecture!r}; take a recipe for the former"
         )
     model = load_model(release)
+    if recipe.start and recipe.start.keep_model:
+        return _with_weights(model, release.name, recipe), recipe
     return model, _with_fields(recipe, model.config.model_dump(mode="json"))
+
+
+def _with_weights(source: SeparationModel[Any], name: str, recipe: Recipe) -> SeparationModel[Any]:
+    """Return the recipe's model with the weights of another one."""
+    model, weights = _new(recipe), source.state_dict()
+    wanted = {key: value.shape for key, value in model.state_dict().items()}
+    given = {key: value.shape for key, value in weights.items()}
+    different = sorted(key for key in wanted | given if wanted.get(key) != given.get(key))
+    if different:
+        raise ParameterError(
+            f"start.keep_model=True: {len(different)} tensors of {name!r} do not fit the recipe's "
+            f"model, such as {different[0]!r} ({given.get(different[0])} for "
+            f"{wanted.get(different[0])}); take the same sizes, or leave keep_model out"
+        )
+    model.load_state_dict(weights)
+    return model
 
 
 def _around(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Recipe]:

@@ -64,6 +64,7 @@ class Settings:
         bit_depth: "16" or "24".
         valid_share: Part of the songs that is for validation.
         exclude_licences: What the material may not be under; see `sources.is_excluded`.
+        exclude_files: Patterns of what is not used of it; see `sources.open_material`.
         material: Checksum of the material's index; None for none.
         speech_synthesis: Whether voices of speech synthesis could be used.
         version: Of desmezcla.
@@ -76,13 +77,17 @@ class Settings:
     bit_depth: BitDepth
     valid_share: float
     exclude_licences: tuple[str, ...]
+    exclude_files: tuple[str, ...]
     material: str | None
     speech_synthesis: bool
     version: str = VERSION
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as YAML takes them."""
-        return asdict(self) | {"exclude_licences": list(self.exclude_licences)}
+        return asdict(self) | {
+            "exclude_licences": list(self.exclude_licences),
+            "exclude_files": list(self.exclude_files),
+        }
 
 
 def render_dataset(
@@ -98,6 +103,7 @@ def render_dataset(
     bit_depth: BitDepth = "16",
     valid_share: float = 0.0,
     exclude_licences: Sequence[str] = (),
+    exclude_files: Sequence[str] = (),
     progress: Callable[[SongDone], None] | None = None,
 ) -> list[Path]:
     """Render songs to `{train,valid}/SONG/{mixture,vocals,drums,bass,other}.wav`.
@@ -118,6 +124,8 @@ def render_dataset(
         bit_depth: Of the files, "16" or "24".
         valid_share: Part of the songs that goes to `valid/`, spread evenly.
         exclude_licences: Leave out sounds whose licence contains one of these, such as "GPL".
+        exclude_files: Leave out files of the material that fit one of these patterns, such as
+            "voices/gcompris/ro/*".
         progress: Called for each song.
 
     Returns:
@@ -131,7 +139,8 @@ def render_dataset(
     """
     _check(songs, jobs, valid_share, bit_depth, material)
     check_song_options(seed=seed, style=style, duration_s=duration_s, sample_rate=sample_rate)
-    studio = Studio(material, exclude_licences)
+    excluded = tuple(exclude_licences), tuple(exclude_files)
+    studio = Studio(material, *excluded)
     settings = Settings(
         seed=seed,
         style=style,
@@ -139,7 +148,8 @@ def render_dataset(
         sample_rate=sample_rate,
         bit_depth=bit_depth,
         valid_share=valid_share,
-        exclude_licences=tuple(exclude_licences),
+        exclude_licences=excluded[0],
+        exclude_files=excluded[1],
         material=studio.material.digest if studio.material else None,
         speech_synthesis=importlib.util.find_spec("espeakng_loader") is not None,
     )
@@ -157,7 +167,7 @@ def render_dataset(
             studio.record(task)
             report(task)
     else:
-        for index in in_processes(Studio, (material, tuple(exclude_licences)), missing, jobs=jobs):
+        for index in in_processes(Studio, (material, *excluded), missing, jobs=jobs):
             report(missing[index])
     return [task.folder for task in tasks]
 
@@ -195,13 +205,21 @@ class Studio:
     Args:
         material: A material folder, or None.
         exclude_licences: What may not be used of it.
+        exclude_files: Patterns of files that may not be used of it.
     """
 
-    def __init__(self, material: Path | None, exclude_licences: Sequence[str]) -> None:
+    def __init__(
+        self,
+        material: Path | None,
+        exclude_licences: Sequence[str],
+        exclude_files: Sequence[str],
+    ) -> None:
         self.material: Material | None = None
         self.midi = None
         if material is not None:
-            self.material = open_material(material, exclude_licences=exclude_licences)
+            self.material = open_material(
+                material, exclude_licences=exclude_licences, exclude_files=exclude_files
+            )
             self.midi = open_midi(material, exclude_licences=exclude_licences)
 
     def record(self, task: Task) -> None:

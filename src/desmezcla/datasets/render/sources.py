@@ -1,5 +1,6 @@
 """Where the sounds of a song come from: licences, who is to be named, and what may be used."""
 
+import fnmatch
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from desmezcla.datasets.render.composer import MidiLibrary
 from desmezcla.datasets.render.material import Material, Sample
+from desmezcla.errors import ParameterError
 
 MIDI_FOLDER = "midi"
 _GROOVE = {
@@ -46,24 +48,46 @@ class HeardMaterial(Material):
         return self._material.audio(sample, sample_rate)
 
 
-def open_material(folder: Path, *, exclude_licences: Sequence[str] = ()) -> Material:
-    """Open a material folder, without the sounds under some licences.
+def open_material(
+    folder: Path, *, exclude_licences: Sequence[str] = (), exclude_files: Sequence[str] = ()
+) -> Material:
+    """Open a material folder, without the sounds under some licences and without some files.
 
     Args:
         folder: The folder.
         exclude_licences: Parts of licences' names, such as "GPL"; see `is_excluded`.
+        exclude_files: Patterns of paths below the folder, such as "drums/uzu-drumkit/*".
 
     Errors:
         DatasetError: if it is no material folder.
+        ParameterError: if a pattern fits no file.
     """
     material = Material(folder)
-    kept = tuple(s for s in material.samples if not is_excluded(s.licence, exclude_licences))
+    left_out = _matching(material, exclude_files)
+    kept = tuple(
+        s
+        for s in material.samples
+        if s.file not in left_out and not is_excluded(s.licence, exclude_licences)
+    )
     if len(kept) < len(material.samples):
         # Another choice of sounds is another material: what was made from all must not be reused.
         files = "\n".join(sample.file for sample in kept)
         material.digest = hashlib.sha256(f"{material.digest}\n{files}".encode()).hexdigest()
         material.samples = kept
     return material
+
+
+def _matching(material: Material, patterns: Sequence[str]) -> set[str]:
+    """Return the files that patterns fit; each must fit one, or it is misspelt."""
+    files = [sample.file for sample in material.samples]
+    found = {pattern: fnmatch.filter(files, pattern) for pattern in patterns}
+    for pattern, matches in found.items():
+        if not matches:
+            raise ParameterError(
+                f"exclude_files={pattern!r} fits no file of {str(material.folder)!r}; give "
+                "patterns of paths in its index, such as 'drums/*/kick/*'"
+            )
+    return {file for matches in found.values() for file in matches}
 
 
 def open_midi(folder: Path, *, exclude_licences: Sequence[str] = ()) -> MidiLibrary | None:
