@@ -1,4 +1,4 @@
-# make demo            separate a song that the project renders itself
+# make demo            separate a song that the project rendered itself
 # make demo SONG=path  separate a song of yours
 # make test            run every test
 PYTHON ?= python3
@@ -29,13 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	@set -e; \
-	song="$$DEMO_SONG"; \
-	if [ -z "$$song" ]; then \
-	  song=demo/demo-song.wav; \
-	  mkdir -p demo; \
-	  $(BIN)/python scripts/render_demo.py "$$song"; \
-	fi; \
-	$(BIN)/desmezcla separate -o demo/separated -- "$$song"; \
+	$(BIN)/desmezcla separate -o demo/separated -- "$${DEMO_SONG:-examples/demo-song.ogg}"; \
 	echo "The stems are in demo/separated"
 
 test: setup

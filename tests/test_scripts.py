@@ -19,12 +19,12 @@ def run(script: str, *arguments: str | Path) -> None:
 
 def test_a_demo_song_is_the_sum_of_its_stems_and_can_be_drawn(tmp_path: Path) -> None:
     song, stems, picture = tmp_path / "song.wav", tmp_path / "stems", tmp_path / "picture.png"
-    run("render_demo.py", song, "--seconds", "1.5", "--seed", "4", "--stems-dir", stems)
+    run("render_demo.py", song, "--seconds", "2", "--seed", "4", "--stems-dir", stems)
 
     mixture, rate = soundfile.read(song)
     parts = [soundfile.read(path)[0] for path in sorted(stems.iterdir())]
     assert rate == 44100
-    assert mixture.shape == (66150, 2)
+    assert mixture.shape == (88200, 2)
     assert len(parts) == 4
     # Each of the five files rounds to 16 bits, by half a step at most.
     np.testing.assert_allclose(np.sum(parts, axis=0), mixture, atol=2.5 * 2**-15)

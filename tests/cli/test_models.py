@@ -43,14 +43,20 @@ def test_importing_the_commands_is_light() -> None:
 
 def test_the_list_is_honest_about_every_release() -> None:
     text = run("list")
-    assert "= default" in text
+    assert "= openunmix" in text
     for expected in ("baseline", "CC-BY-NC-SA-4.0", "bundled", "none measured"):
         assert expected in text
     assert "vocals 7.21" in text
     assert "median of frames" in text
     records = {record["name"]: record for record in json.loads(run("list", "--json"))}
-    assert records["baseline"]["aliases"] == ["default"]
+    assert records["umxhq"]["aliases"] == ["openunmix"]
     assert records["baseline"]["installed"]
+    assert records["default"]["scores"][0]["values_db"].keys() == {
+        "vocals",
+        "drums",
+        "bass",
+        "other",
+    }
     assert records["baseline"]["scores"] == []
     assert "far below" in records["baseline"]["description"]
     assert records["umxl"]["saw_musdb18_test"] is None
@@ -64,8 +70,8 @@ def test_one_release_is_shown_with_its_card_and_nothing_is_fetched() -> None:
     assert "Not installed." in run("show", "umxl")
     assert json.loads(run("show", "umxl", "--json"))["folder"] is None
     default = json.loads(run("show", "default", "--json"))
-    assert default["name"] == "baseline"
-    assert default["card"].startswith("# baseline")
+    assert default["name"] == "default"
+    assert default["card"].startswith("# default")
     assert "Folder: " in run("show", "default")
 
 
@@ -102,5 +108,5 @@ def test_what_cannot_be_done_is_raised(tmp_path: Path) -> None:
 
 
 def test_download_of_what_is_there_changes_nothing() -> None:
-    assert "baseline is installed in" in run("download", "default")
+    assert "default is installed in" in run("download", "default")
     assert json.loads(run("download", "baseline", "--json"))["license"] == "MIT"

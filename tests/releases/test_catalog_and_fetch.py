@@ -44,7 +44,7 @@ def test_a_file_needs_a_checksum() -> None:
 
 
 def test_every_entry_names_its_members_by_known_names() -> None:
-    assert aliases()["default"] == "baseline"
+    assert aliases()["spleeter"] == "spleeter_4stems"
     assert all(info.name != alias for info in list_releases() for alias in aliases())
 
 

@@ -15,6 +15,7 @@ from desmezcla.releases.store import (
     check_name,
     find_release,
     list_releases,
+    locate_release,
     user_folder,
     verify_release,
 )
@@ -43,21 +44,27 @@ def test_listing_imports_neither_torch_nor_httpx() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_default_is_bundled_complete_and_honest() -> None:
-    release = find_release("default")
-    assert (release.name, release.bundled, release.folder) == (
-        "baseline",
-        True,
-        BUNDLED / "baseline",
-    )
+@pytest.mark.parametrize("name", ["baseline", "default", "realtime"])
+def test_releases_of_the_package_are_complete_and_honest(name: str) -> None:
+    release = find_release(name)
+    assert (release.name, release.bundled, release.folder) == (name, True, BUNDLED / name)
     assert release.info.stems == ("vocals", "drums", "bass", "other")
     assert verify_release(release) == ("model.safetensors", "config.yaml", "card.md")
-    (info,) = [info for info in list_releases() if info.name == "baseline"]
-    assert info.aliases == ("default",)
-    assert (info.installed, info.bundled, info.scores) == (True, True, ())
-    assert "far below" in info.description
-    model = load_model("default")
+    (info,) = [info for info in list_releases() if info.name == name]
+    assert (info.installed, info.bundled) == (True, True)
+    assert info.causal == (name == "realtime")
+    assert bool(info.scores) == (name != "baseline")
+    assert ("far below" in info.description) == (name == "baseline")
+    model = load_model(name)
     assert model.spec.stems == release.info.stems
+
+
+def test_an_alias_stands_for_a_name() -> None:
+    (info,) = [info for info in list_releases() if info.name == "umxhq"]
+    assert info.aliases == ("openunmix",)
+    assert locate_release("openunmix") == locate_release("umxhq")
+    own = save("openunmix")
+    assert find_release("openunmix").folder == own
 
 
 def test_names_are_looked_up_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +76,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
     mine = save("umxhq")
     assert find_release("umxhq").folder == mine  # the user's own goes before the catalog's
     save("baseline")
-    assert not find_release("default").bundled
-    own = save("default")
-    assert find_release("default").folder == own
+    assert not find_release("baseline").bundled
     infos = {info.name: info for info in list_releases()}
     assert infos["umxhq"].installed
     assert not infos["baseline"].bundled

@@ -223,8 +223,8 @@ def test_songs_are_rendered_where_no_dataset_is_given(
     recipe_content["data"]["render"] = {"songs": 2, "duration_s": 3.0, "valid": 0.5, "seed": 3}
     recipe_content["epochs"] = 1
     events: list[dict[str, Any]] = []
-    options = {"out": tmp_path / "run", "options": CPU, "report": events.append}
-    result = train(parse_recipe(recipe_content, "test"), **options)
+    recipe = parse_recipe(recipe_content, "test")
+    result = train(recipe, out=tmp_path / "run", options=CPU, report=events.append)
     assert [event["fraction"] for event in events if event["event"] == "render"] == [0.5, 1.0]
     songs = tmp_path / "run" / "songs"
     assert record(result.out)["dataset"]["tracks"] == {"train": 1, "valid": 1}

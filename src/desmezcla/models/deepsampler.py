@@ -304,9 +304,9 @@ class DeepSampler(SpectralModel[Config]):
         Shape:
             parts: `[B, C, N, F, 2]`; band_masks: `[B, S, C, N, K]`; returns `[B, S, C, N, F, 2]`.
         """
-        # Real and imaginary part lie side by side, and so do their masks: a product over whole rows.
-        masks = F.linear(band_masks, self.weights).to(parts.dtype)  # [B, S, C, N, 2·F]
-        return (masks * parts.flatten(-2)[:, None]).unflatten(-1, parts.shape[-2:])
+        # Real and imaginary part lie side by side, and so do the masks: whole rows are multiplied.
+        masks: Tensor = F.linear(band_masks, self.weights).to(parts.dtype)  # [B, S, C, N, 2·F]
+        return (masks * parts.flatten(-2)[:, None]).view(*masks.shape[:-1], *parts.shape[-2:])
 
     def _band_masks(self, views: Tensor, memory: Memory | None) -> Tensor:
         """Return the masks of the stems. Shape: `[B, H, N, K] -> [B, S, C, N, K]`."""

@@ -2,7 +2,7 @@
 
 A name is looked up in this order: the path of a release folder, the user's releases, those that
 come with the package, the catalog (fetched on first use). The user's are in the folder `releases`
-of `$DESMEZCLA_HOME`, or of the platform's data folder. An alias of the catalog, such as `default`,
+of `$DESMEZCLA_HOME`, or of the platform's data folder. An alias of the catalog, such as `spleeter`,
 stands for a name; a user's release that is called like the alias goes before it.
 """
 

@@ -6,10 +6,12 @@ Reference:
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from desmezcla.errors import ParameterError
 
 _WITH_MATRIX = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -25,6 +27,9 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Of both.
         betas: Of AdamW.
         momentum: Of Muon.
+
+    Errors:
+        ParameterError: if PyTorch is too old to have it.
     """
 
     def __init__(
@@ -36,6 +41,11 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float],
         momentum: float = 0.95,
     ) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise ParameterError(
+                "optimizer.kind='muon' needs PyTorch 2.9 or newer, but this is "
+                f"{torch.__version__}; install it, or take adamw"
+            )
         trained = [p for p in model.parameters() if p.requires_grad]
         layers = [layer for layer in model.modules() if isinstance(layer, _WITH_MATRIX)]
         known = {id(layer.weight) for layer in layers}
@@ -57,14 +67,14 @@ class Muon(torch.optim.Optimizer):
         if rest:
             self._parts.append(torch.optim.AdamW(rest, betas=betas, **options))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do a step; the learning rate is that of the groups."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for view, parameter in zip(self._views, self._matrices, strict=True):
-            gradient = cast("Tensor | None", parameter.grad)
+            gradient = parameter.grad
             view.grad = None if gradient is None else gradient.flatten(1)
         for part in self._parts:
             for group in part.param_groups:

@@ -135,7 +135,7 @@ def test_24_bits_hold_the_sum_exactly(tmp_path: Path) -> None:
 
 
 def test_every_tenth_song_is_for_validation_however_many_there_are(tmp_path: Path) -> None:
-    settings = library.Settings(7, None, None, 44100, "16", 0.1, (), None, False)
+    settings = library.Settings(7, None, None, 44100, "16", 0.1, (), (), None, False)
     splits = [library.Task(tmp_path, index, settings).split for index in range(40)]
     assert [i for i, split in enumerate(splits) if split == "valid"] == [9, 19, 29, 39]
 

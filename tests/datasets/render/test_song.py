@@ -84,6 +84,15 @@ def test_sounds_under_a_licence_can_be_left_out(material: Path) -> None:
     assert open_material(material, exclude_licences=["MIT"]).digest == whole.digest
 
 
+def test_files_can_be_left_out_by_patterns(material: Path) -> None:
+    whole = open_material(material)
+    left = open_material(material, exclude_files=["voices/[b]*", "drums/*"])
+    assert [sample.file for sample in left.samples] == ["voices/c.wav"]
+    assert left.digest != whole.digest
+    with pytest.raises(ParameterError, match=r"exclude_files='voice/\*' fits no file"):
+        open_material(material, exclude_files=["voices/b.wav", "voice/*"])
+
+
 def test_what_is_heard_is_noted(material: Path) -> None:
     heard = HeardMaterial(Material(material))
     assert heard.sources == set()

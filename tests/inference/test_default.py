@@ -1,0 +1,111 @@
+"""The releases of the package, as users run them: what `default` and `realtime` make of a song."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from desmezcla import Separator, StreamSeparator
+from desmezcla.audio.resample import resample
+from desmezcla.datasets.render.song import render_song
+from desmezcla.releases.store import BUNDLED
+from desmezcla.training.validation import sdr
+
+RATE = 44100
+NAMES = ("default", "realtime")
+Audio = NDArray[np.float32]
+Stems = dict[str, Audio]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def song() -> Stems:
+    """Return a song that is synthesised as a whole, of a seed that was not trained on."""
+    rendered = render_song(seed=20260, style="pop", duration_s=10.0)
+    return {str(stem): audio for stem, audio in rendered.stems.items()}
+
+
+@pytest.fixture(scope="module")
+def mixture(song: Stems) -> Audio:
+    mixed: Audio = np.sum(list(song.values()), axis=0, dtype=np.float32)
+    return mixed
+
+
+def mean_sdr(truth: Stems, estimates: Stems) -> float:
+    return float(np.mean([sdr(truth[stem], estimates[stem]) for stem in truth]))
+
+
+def test_the_weights_of_the_package_are_small() -> None:
+    sizes = {path: path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in sizes} == {"baseline", *NAMES}
+    assert sum(sizes.values()) < 20e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_separates_better_than_signal_processing_alone(
+    name: str, song: Stems, mixture: Audio
+) -> None:
+    found, least = (
+        mean_sdr(song, Separator(system).separate(mixture, RATE)) for system in (name, "baseline")
+    )
+    assert found > least + 1
+    assert found > 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stems_add_up_to_the_mixture(name: str, mixture: Audio) -> None:
+    stems = Separator(name).separate(mixture[:, : 4 * RATE], RATE)
+    rest = mixture[:, : 4 * RATE] - np.sum(list(stems.values()), axis=0)
+    assert 20 * np.log10(np.abs(rest).max() / np.abs(mixture).max()) < -80
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_silence_stays_silent(name: str, rate: int) -> None:
+    stems = Separator(name).separate(np.zeros((2, rate), np.float32), rate)
+    assert all(audio.shape == (2, rate) and not audio.any() for audio in stems.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mono_and_telephone_quality_are_separated_too(
+    name: str, song: Stems, mixture: Audio
+) -> None:
+    narrow = {
+        stem: resample(audio.mean(0, keepdims=True), RATE, 8000) for stem, audio in song.items()
+    }
+    heard: Audio = np.sum(list(narrow.values()), axis=0, dtype=np.float32)
+    found = Separator(name).separate(heard, 8000)
+    assert all(audio.shape == heard.shape for audio in found.values())
+    for stem, audio in narrow.items():
+        assert sdr(audio, found[stem]) > sdr(audio, heard) + 3, stem
+
+
+def test_exact_sums_are_exact_in_files(
+    mixture: Audio, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("sum")
+    soundfile.write(folder / "song.wav", mixture[:, : 3 * RATE].T, RATE, subtype="PCM_16")
+    result = Separator("default").separate_file(folder / "song.wav", folder, exact_sum=True)
+    heard = soundfile.read(folder / "song.wav")[0]
+    total = np.sum([soundfile.read(path)[0] for path in result.paths.values()], axis=0)
+    assert 20 * np.log10(np.abs(total - heard).max() / np.abs(heard).max()) < -60
+
+
+def test_realtime_on_a_stream_is_what_it_is_offline(mixture: Audio) -> None:
+    heard = mixture[:, : 3 * RATE]
+    live = StreamSeparator("realtime")
+    blocks = [live.process(block) for block in np.array_split(heard, 200, axis=1)]
+    streamed = np.concatenate([*blocks, live.flush()], axis=-1)
+    offline = Separator("realtime", segment="track").separate(heard, RATE)
+    assert live.latency_samples == 1023
+    np.testing.assert_allclose(streamed, np.stack(list(offline.values())), atol=1e-5)
