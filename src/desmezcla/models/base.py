@@ -194,6 +194,13 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
         """
         return self.waveforms(mix)
 
+    def weights_from(self, source: "SeparationModel[ConfigT]") -> dict[str, Tensor]:
+        """Return the weights to start with, from those of another model of this architecture.
+
+        They need not fit: whoever loads them checks the shapes.
+        """
+        return source.state_dict()
+
     def core(self) -> Core | None:
         """Return the network that can be exported to ONNX, None where it cannot be."""
         return None

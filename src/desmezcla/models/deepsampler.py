@@ -34,6 +34,7 @@ from desmezcla.models.base import (
     Core,
     ModelConfig,
     Part,
+    SeparationModel,
     SpectralModel,
     StreamCore,
     StreamStep,
@@ -192,6 +193,22 @@ class DeepSampler(SpectralModel[Config]):
         self.decoder = nn.ModuleList(levels)
         self.exit_norm = FeatureNorm(finest)
         self.exit = FrameConv(finest, len(config.stems) * config.channels, (3, 3), causal=causal)
+
+    def weights_from(self, source: SeparationModel[Config]) -> dict[str, Tensor]:
+        """Return weights to start with; see `SeparationModel`.
+
+        Kernels of a model that looks both ways keep what they know of the past, at the same
+        distances; what they know of the future is taken to hold now.
+        """
+        weights = source.state_dict()
+        if not self.config.causal or source.config.causal:
+            return weights
+        steps = max(1, round(source.config.hop_length / self.config.hop_length))
+        for name, layer in source.named_modules():
+            if isinstance(layer, FrameConv):
+                key = f"{name}.weight"
+                weights[key] = _looking_back(weights[key], steps)
+        return weights
 
     def transform(self, audio: Tensor) -> Tensor:
         """Return the STFT; see `SpectralModel`. If causal, frame n ends with hop n."""
@@ -356,3 +373,18 @@ class DeepSampler(SpectralModel[Config]):
         counted = memory.joined(torch.stack([level, torch.ones_like(level)], 1), frames - 1, 2)
         total, count = F.avg_pool1d(counted, frames, 1).unbind(1)
         return total / count
+
+
+def _looking_back(kernel: Tensor, steps: int) -> Tensor:
+    """Return a kernel around a frame as one that ends with it, its taps some frames apart.
+
+    Shape:
+        kernel: `[H', H, N, K]` with taps at frames -n, …, n; returns the same with taps at frames
+        -2·n, …, 0.
+    """
+    taps = kernel.shape[2]
+    moved = torch.zeros_like(kernel)
+    for tap in range(taps):
+        frame = min(0, (tap - taps // 2) * steps)
+        moved[:, :, max(0, taps - 1 + frame)] += kernel[:, :, tap]
+    return moved

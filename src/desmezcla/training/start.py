@@ -94,7 +94,8 @@ def _tuned(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Reci
 
 def _with_weights(source: SeparationModel[Any], name: str, recipe: Recipe) -> SeparationModel[Any]:
     """Return the recipe's model with the weights of another one."""
-    model, weights = _new(recipe), source.state_dict()
+    model = _new(recipe)
+    weights = model.weights_from(source)
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     given = {key: value.shape for key, value in weights.items()}
     different = sorted(key for key in wanted | given if wanted.get(key) != given.get(key))
