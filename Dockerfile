@@ -4,6 +4,7 @@ FROM python:3.12-slim
 
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY LICENSES ./LICENSES
 COPY src ./src
 RUN pip install --no-cache-dir -c constraints.txt . && rm -rf /build
 
