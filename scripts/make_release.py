@@ -1,14 +1,15 @@
-"""Make a release of the package from a training run, with its card.
+"""Make a release of the package from its training runs, with its card.
 
-    python scripts/make_release.py RUN NAME [--real REAL.json] [--rendered RENDERED.json]
+    python scripts/make_release.py NAME RUN… [--real REAL.json] [--rendered RENDERED.json]
 
-The files of scores come from `benchmarks/real_songs.py … --json`. A first call without them gives
+The weights are the last ones of the last run. The files of scores come from `benchmarks/real_songs.py … --json`. A first call without them gives
 the release that they are measured with; a second call then writes them into the card.
 """
 
 import argparse
 import datetime
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,28 @@ DESCRIPTIONS = {
     "default": "DeepSampler, small and quick: four stems of any song, trained on rendered songs.",
     "realtime": "DeepSampler for live use, with a latency of 23 ms, trained on rendered songs.",
 }
+COMMANDS = {
+    "default": (
+        "desmezcla train deepsampler --material MATERIAL --out runs/first --steps 3500",
+        "desmezcla train deepsampler_tuned --data runs/first/songs --out runs/default "
+        "--set start.release=runs/first/release-last",
+    ),
+    "realtime": ("desmezcla train deepsampler_quality --material MATERIAL --out runs/realtime",),
+}
 Systems = dict[str, dict[str, list[float]]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("name", choices=sorted(DESCRIPTIONS))
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of the trainings, in order")
     parser.add_argument("--real", type=Path, help="scores on real songs")
     parser.add_argument("--rendered", type=Path, help="scores on rendered songs, held out")
     options = parser.parse_args()
 
-    model = load_model(read_release(options.run / "release-last"))
-    record = json.loads((options.run / "record.json").read_text(encoding="utf-8"))
+    model = load_model(read_release(options.runs[-1] / "release-last"))
+    records = [json.loads((run / "record.json").read_text("utf-8")) for run in options.runs]
+    record = records[-1]
     dataset = Path(record["dataset"]["root"]) / "dataset.yaml"
     songs = yaml.safe_load(dataset.read_text(encoding="utf-8"))
     tables = {
@@ -76,7 +86,7 @@ def main() -> None:
     parts = [
         card_text(summary).rstrip(),
         *(table(title, systems) for title, systems in tables.items() if systems),
-        training(record, options.name),
+        training(records, options.name),
         sources(songs["sources"]),
     ]
     card = "\n\n".join(parts) + "\n"
@@ -110,30 +120,39 @@ def row(song: str, system: str, values: list[float]) -> str:
     return f"| {song} | {system} | {' | '.join(f'{value:.2f}' for value in values)} |"
 
 
-def training(record: dict[str, Any], name: str) -> str:
+def training(records: list[dict[str, Any]], name: str) -> str:
     """Say how the weights came about, so that anyone can do it again."""
-    recipe = {"default": "deepsampler", "realtime": "deepsampler_quality"}[name]
-    first = record["sessions"][0]
-    versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
-    hardware = first["hardware"]
-    wall = datetime.timedelta(seconds=round(record["wall_s"]))
-    return "\n".join(
-        [
-            "## Training",
-            "",
-            "```bash",
-            f"desmezcla train {recipe} --material MATERIAL --out runs/{name}",
-            "```",
-            "",
-            "MATERIAL is a folder of the sounds below. Everything else is in the recipe "
-            f"`{recipe}.yaml`, the renderer's settings included.",
-            "",
-            f"- {record['steps']} steps in {wall} on {hardware['device']}, {hardware['machine']}, "
-            f"{hardware['threads']} threads; seed {record['seed']}.",
-            f"- Commits: {', '.join(str(s['git_commit']) for s in record['sessions'])}.",
-            f"- {versions}.",
-        ]
-    )
+    lines = [
+        "## Training",
+        "",
+        "```bash",
+        *COMMANDS[name],
+        "```",
+        "",
+        "MATERIAL is a folder of the sounds below. Everything else is in the recipes, which come "
+        "with the package, the renderer's settings included; `docs/experiments.md` tells the "
+        "reasons.",
+        "",
+    ]
+    for record in records:
+        first = record["sessions"][0]
+        hardware, wall = first["hardware"], datetime.timedelta(seconds=round(record["wall_s"]))
+        versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
+        commits = dict.fromkeys(str(session["git_commit"]) for session in record["sessions"])
+        lines.append(
+            f"- {record['steps']} steps in {wall} on {hardware['device']} ({processor()}, "
+            f"{hardware['machine']}, {hardware['threads']} threads); seed {record['seed']}; "
+            f"commit {', '.join(commits)}; {versions}"
+        )
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """Return what the processor calls itself, where Linux tells."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    names = [line.partition(": ")[2] for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def sources(collections: list[dict[str, Any]]) -> str:
