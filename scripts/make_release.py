@@ -2,8 +2,9 @@
 
     python scripts/make_release.py NAME RUN… [--real REAL.json] [--rendered RENDERED.json]
 
-The weights are the last ones of the last run. The files of scores come from `benchmarks/real_songs.py … --json`. A first call without them gives
-the release that they are measured with; a second call then writes them into the card.
+The weights are the last ones of the last run. The files of scores come from
+`benchmarks/real_songs.py … --json`. A first call without them gives the release that they are
+measured with; a second call then writes them into the card.
 """
 
 import argparse

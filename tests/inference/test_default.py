@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from desmezcla import Separator, StreamSeparator
 from desmezcla.audio.resample import resample
 from desmezcla.datasets.render.song import render_song
+from desmezcla.inference.realtime import EngineName
 from desmezcla.releases.store import BUNDLED
 from desmezcla.training.validation import sdr
 
@@ -109,3 +110,14 @@ def test_realtime_on_a_stream_is_what_it_is_offline(mixture: Audio) -> None:
     offline = Separator("realtime", segment="track").separate(heard, RATE)
     assert live.latency_samples == 1023
     np.testing.assert_allclose(streamed, np.stack(list(offline.values())), atol=1e-5)
+
+
+def test_the_onnx_file_of_realtime_gives_the_same(mixture: Audio) -> None:
+    heard = mixture[:, : 2 * RATE]
+    engines: tuple[EngineName, ...] = ("torch", "onnx")
+    outputs = []
+    for engine in engines:
+        live = StreamSeparator("realtime", engine=engine)
+        assert live.engine == engine
+        outputs.append(np.concatenate([live.process(heard), live.flush()], axis=-1))
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
