@@ -26,9 +26,14 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", ["deepsampler", "deepsampler_quality"])
-def test_a_short_version_of_the_training_improves_on_its_start(name: str, tmp_path: Path) -> None:
-    recipe = read_recipe(name, SMALL | {"epochs": 2 if name == "deepsampler" else 1})
+# The second one starts with what `default` knows, so there is less to gain.
+@pytest.mark.parametrize(
+    ("name", "epochs", "gain_db"), [("deepsampler", 2, 1.0), ("deepsampler_quality", 1, 0.1)]
+)
+def test_a_short_version_of_the_training_improves_on_its_start(
+    name: str, epochs: int, gain_db: float, tmp_path: Path
+) -> None:
+    recipe = read_recipe(name, SMALL | {"epochs": epochs})
     result = train(recipe, out=tmp_path / "run", options=RunOptions(device="cpu"))
     found = result.epochs[-1]["validation"]["sdr_db"]
     (track,) = open_dataset(tmp_path / "run" / "songs").split("valid").tracks
@@ -36,4 +41,4 @@ def test_a_short_version_of_the_training_improves_on_its_start(name: str, tmp_pa
     mixture: NDArray[np.float32] = np.sum(list(truth.values()), axis=0, dtype=np.float32)
     start = Separator(begin(recipe, resume=False).model.eval()).separate(mixture, 44100)
     gains = [found[stem] - sdr(truth[stem], start[stem]) for stem in found]
-    assert np.mean(gains) > 1.0, gains
+    assert np.mean(gains) > gain_db, gains
