@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from desmezcla.releases.checkpoint import load_model, save_release
-from desmezcla.releases.release import About, Scores, Summary, card_text, read_release
+from desmezcla.releases.checkpoint import load_model, save_release, summary_of
+from desmezcla.releases.release import About, Scores, card_text, read_release
 from desmezcla.releases.store import BUNDLED
 
 STEMS = ("vocals", "drums", "bass", "other")
@@ -76,16 +76,8 @@ def main() -> None:
         ),
         description=DESCRIPTIONS[options.name],
     )
-    summary = Summary(
-        **about.model_dump(),
-        model=type(model).__module__.rpartition(".")[2],
-        stems=model.spec.stems,
-        sample_rate=model.spec.sample_rate,
-        channels=model.spec.channels,
-        causal=model.spec.causal,
-    )
     parts = [
-        card_text(summary).rstrip(),
+        card_text(summary_of(model, about)).rstrip(),
         *(table(title, systems) for title, systems in tables.items() if systems),
         training(records, options.name),
         sources(songs["sources"]),

@@ -85,14 +85,7 @@ def save_release(
     check_name(about.name)
     state = model.state_dict()
     check_finite(state, f"release {about.name!r}")
-    summary = Summary(
-        **about_of(about).model_dump(),
-        model=type(model).__module__.rpartition(".")[2],
-        stems=model.spec.stems,
-        sample_rate=model.spec.sample_rate,
-        channels=model.spec.channels,
-        causal=model.spec.causal,
-    )
+    summary = summary_of(model, about)
     with new_folder(folder, replace=replace) as work:
         # A tensor may be a view of another's memory, which the format refuses to write.
         tensors = {
@@ -109,6 +102,18 @@ def save_release(
         (work / CARD_FILE).write_text(text, encoding="utf-8", newline="\n")
         write_release_file(work, summary)
     return read_release(folder)
+
+
+def summary_of(model: SeparationModel[Any], about: About) -> Summary:
+    """Return what people state about a model, and what follows from it."""
+    return Summary(
+        **about_of(about).model_dump(),
+        model=type(model).__module__.rpartition(".")[2],
+        stems=model.spec.stems,
+        sample_rate=model.spec.sample_rate,
+        channels=model.spec.channels,
+        causal=model.spec.causal,
+    )
 
 
 def write_release_file(folder: Path, summary: Summary) -> None:

@@ -8,8 +8,7 @@ import yaml
 
 from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.models import SeparationModel
-from desmezcla.releases.checkpoint import save_release
-from desmezcla.releases.release import Summary, about_of
+from desmezcla.releases.checkpoint import save_release, summary_of
 from desmezcla.training.checkpoint import newest_checkpoint, write_durably
 from desmezcla.training.progress import Progress
 from desmezcla.training.recipe import Recipe
@@ -126,15 +125,7 @@ class Writer:
         about = about_run(
             release_name(self.folder.path), self.recipe, self.facts, validation, self.saw_test
         )
-        summary = Summary(
-            **about_of(about).model_dump(),
-            model=self.recipe.model.architecture,
-            stems=model.spec.stems,
-            sample_rate=model.spec.sample_rate,
-            channels=model.spec.channels,
-            causal=model.spec.causal,
-        )
-        text = card(about, summary, self.facts, progress)
+        text = card(about, summary_of(model, about), self.facts, progress)
         save_release(model, path, about, card=text, replace=True)
 
 
