@@ -19,6 +19,7 @@ from desmezcla.datasets.augment import (
     Gain,
     GainDb,
     GaussianNoise,
+    LowPass,
     Normalise,
     PitchShift,
     Polarity,
@@ -162,6 +163,48 @@ def test_eq_works_at_low_rates() -> None:
     audio = noise(1, 1, 4000)
     heard = Eq(on="stems")(audio, np.random.default_rng(0), sample_rate=8000)
     assert np.isfinite(heard).all()
+
+
+def test_low_pass_keeps_what_is_below_and_leaves_nothing_above() -> None:
+    song = applied(LowPass(p=1, cutoff_hz=(4000, 4000)), noise(3, 2, 3 * RATE))
+    hz, power = signal.welch(song, RATE, nperseg=8192)
+    _, before = signal.welch(noise(3, 2, 3 * RATE), RATE, nperseg=8192)
+    ratio_db = 10 * np.log10(power / before + 1e-20)
+    assert np.abs(ratio_db[..., (hz > 20) & (hz < 3300)]).max() < 0.01
+    assert ratio_db[..., hz > 4030].max() < -60
+
+
+def test_low_pass_has_neither_delay_nor_a_wrapped_tail() -> None:
+    click = np.zeros((1, 1, 8000), np.float32)
+    click[..., 300] = 1.0
+    rung = applied(LowPass(p=1, cutoff_hz=(3000, 3000)), click)
+    assert int(rung.argmax()) == 300
+    np.testing.assert_allclose(rung[..., 100:300], rung[..., 500:300:-1], atol=1e-6)
+    assert np.abs(rung[..., 6000:]).max() < 1e-5
+
+
+def test_low_pass_is_of_the_whole_song_and_draws_within_its_range() -> None:
+    stems = noise(4, 2, RATE)
+    draw = LowPass(p=1, cutoff_hz=(3000, 9000))
+    for seed in range(5):
+        _, power = signal.welch(applied(draw, stems, seed).mean(axis=1), RATE, nperseg=4096)
+        edges = (power > 1e-4 * power.max(axis=-1, keepdims=True)).sum(axis=-1) * RATE / 4096
+        assert np.ptp(edges) < 150
+        assert 2600 < edges.mean() < 9100
+    half = LowPass(p=0.5)
+    changed = [
+        np.abs(applied(half, stems, seed) - stems).max(axis=(1, 2)) > 0 for seed in range(20)
+    ]
+    assert all(len(set(each)) == 1 for each in changed)
+    assert len({each[0] for each in changed}) == 2
+
+
+def test_low_pass_above_half_the_rate_changes_nothing() -> None:
+    audio = noise(2, 2, 4000)
+    unchanged = LowPass(p=1, cutoff_hz=(30000, 40000))(
+        audio, np.random.default_rng(0), sample_rate=RATE
+    )
+    np.testing.assert_array_equal(unchanged, audio)
 
 
 def test_soft_clip_keeps_peak_and_sign_and_adds_odd_harmonics() -> None:

@@ -274,6 +274,16 @@ def test_quiet_sections_have_fewer_players_than_full_ones() -> None:
     assert quiet < 0.8 * full
 
 
+def test_time_is_beaten_on_a_tom_in_some_songs_and_on_cymbals_in_most() -> None:
+    def tom_share(composed: Song) -> float:
+        kit = [e for p in composed.parts if p.role == "drums" for e in p.events]
+        pieces = [event.piece for event in kit if isinstance(event, Hit)]
+        return sum(piece.startswith("tom") for piece in pieces) / max(1, len(pieces))
+
+    shares = [tom_share(composed) for composed in usual_songs()]
+    assert 2 <= sum(share > 0.2 for share in shares) <= 15
+
+
 def test_long_songs_use_several_kinds_of_sections() -> None:
     kinds = [{section.kind for section in composed.sections} for composed in usual_songs()]
     assert all(len(found) >= 3 for found in kinds)

@@ -158,6 +158,36 @@ def test_voices_glide_between_bound_notes() -> None:
     assert hz[-1] == pytest.approx(440.0, rel=0.01)
 
 
+def test_a_slow_oscillator_opens_and_shuts_the_filter() -> None:
+    def timbre(f0_hz: float, order: NDArray[np.float64]) -> NDArray[np.float64]:
+        dark = (order == 1).astype(np.float64)
+        return np.asarray([dark, dark + (order == 5)])
+
+    voice = Voice(
+        timbre=timbre,
+        envelope=players.Envelope(0.002, 1.0, 1.0, 0.01),
+        sweep=players.Envelope(0.002, 1.0, 0.0, 0.01),
+        low=0.5,
+        high=0.5,
+        lfo_hz=2.0,
+        lfo_depth=0.4,
+    )
+    audio = perform(a_take((Note(0.0, 1.5, 57.0, 0.8),), "synth_lead"), voice)[0]
+    # A tenth of a second around the top, and the bottom, of the second turn.
+    bright, dark = (
+        np.abs(np.fft.rfft(part))
+        for part in (
+            audio[round(0.575 * RATE) : round(0.675 * RATE)],
+            audio[round(0.825 * RATE) : round(0.925 * RATE)],
+        )
+    )
+    fifth = round(1100 * 0.1)
+    ratio = (bright[fifth] / bright[22]) / (dark[fifth] / dark[22])
+    # Sines at their extremes, averaged over two fifths of a half turn.
+    mean = np.sinc(0.2) * 0.4
+    assert ratio == pytest.approx((0.5 + mean) / (0.5 - mean), rel=0.05)
+
+
 @pytest.fixture
 def one_note(tmp_path: Path) -> Material:
     """Return a collection of one recording: A3, 30 cents sharp, after silence, with an offset."""

@@ -11,7 +11,7 @@ from desmezcla.datasets.augment.base import (
 from desmezcla.datasets.augment.chain import AnyAugmentation, Augment, augment_from
 from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap, StereoWidth
 from desmezcla.datasets.augment.codec import Codec
-from desmezcla.datasets.augment.colour import Eq, GaussianNoise, Reverb, SoftClip
+from desmezcla.datasets.augment.colour import Eq, GaussianNoise, LowPass, Reverb, SoftClip
 from desmezcla.datasets.augment.levels import Gain, GainDb, Normalise, Polarity, Silence
 from desmezcla.datasets.augment.mixing import BatchMixing, StftMixing
 from desmezcla.datasets.augment.pitch_time import PitchShift, TempoStretch
@@ -31,6 +31,7 @@ __all__ = [
     "Gain",
     "GainDb",
     "GaussianNoise",
+    "LowPass",
     "Normalise",
     "PitchShift",
     "Polarity",

@@ -15,7 +15,7 @@ from desmezcla.datasets.augment.base import (
 )
 from desmezcla.datasets.augment.channels import ChannelMute, ChannelSwap, StereoWidth
 from desmezcla.datasets.augment.codec import Codec
-from desmezcla.datasets.augment.colour import Eq, GaussianNoise, Reverb, SoftClip
+from desmezcla.datasets.augment.colour import Eq, GaussianNoise, LowPass, Reverb, SoftClip
 from desmezcla.datasets.augment.levels import Gain, GainDb, Normalise, Polarity, Silence
 from desmezcla.datasets.augment.mixing import BatchMixing, StftMixing
 from desmezcla.datasets.augment.pitch_time import PitchShift, TempoStretch
@@ -33,6 +33,7 @@ AnyAugmentation = Annotated[
     | PitchShift
     | TempoStretch
     | Eq
+    | LowPass
     | SoftClip
     | Reverb
     | GaussianNoise

@@ -1,4 +1,4 @@
-"""Changes of the sound: noise, equaliser, distortion, room."""
+"""Changes of the sound: noise, equaliser, bandwidth, distortion, room."""
 
 import math
 from typing import Literal
@@ -12,9 +12,10 @@ from desmezcla.datasets.augment.base import (
     PositiveRange,
     Range,
     SignalAugmentation,
+    StemAugmentation,
     rms,
 )
-from desmezcla.datasets.augment.spectrum import biquads, convolve
+from desmezcla.datasets.augment.spectrum import biquads, convolve, low_pass
 
 
 class GaussianNoise(SignalAugmentation):
@@ -71,6 +72,27 @@ class Eq(SignalAugmentation):
             memory_s += q * 10 ** (abs(gain_db) / 40) / (math.pi * hz)
         # After 14 time constants an exponential is below -120 dB; those of a chain add up at most.
         return biquads(audio, sections, math.ceil(14 * memory_s * sample_rate))
+
+
+class LowPass(StemAugmentation):
+    """Take away what lies above a frequency, as in songs of old, of telephones and of low rates.
+
+    The frequency is drawn evenly on a logarithmic scale. All stems go together, since it is a
+    song that has been recorded or resampled so; above half the sample rate, nothing changes.
+
+    Attributes:
+        cutoff_hz: Range of the frequency from which on there is nothing, Hz.
+    """
+
+    kind: Literal["low_pass"] = "low_pass"
+    p: float = Field(default=0.1, ge=0, le=1)
+    together: bool = True
+    cutoff_hz: PositiveRange = (3000.0, 16000.0)
+
+    def change(self, audio: Audio, rng: np.random.Generator, sample_rate: int) -> Audio:
+        """Return `[N, C, T]` without the highest frequencies."""
+        cutoff_hz = math.exp(rng.uniform(*np.log(self.cutoff_hz)))
+        return audio if 2 * cutoff_hz > sample_rate else low_pass(audio, cutoff_hz, sample_rate)
 
 
 def biquad(

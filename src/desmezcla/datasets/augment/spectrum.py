@@ -1,5 +1,6 @@
 """Filtering by products of spectra."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,27 @@ def convolve(audio: Audio, kernel: NDArray[np.floating]) -> Audio:
     size = fast_length(samples + kernel.shape[-1] - 1)
     response = torch.fft.rfft(torch.from_numpy(kernel.astype(np.float32)), size)
     return _filtered(audio, response, size)
+
+
+def low_pass(audio: Audio, cutoff_hz: float, sample_rate: int) -> Audio:
+    """Return a signal without what lies above a frequency, as if its rate had been low.
+
+    Gains fall as half a cosine over the last sixth of the band, without delay.
+
+    Args:
+        audio: The signal.
+        cutoff_hz: Where the gain has become 0.
+        sample_rate: In Hz.
+
+    Shape:
+        audio: `[..., T]`; returns the same.
+    """
+    fall_hz = cutoff_hz / 6
+    # The response rings for the inverse of the fall's width, and half of it before the sound.
+    size = fast_length(audio.shape[-1] + math.ceil(20 * sample_rate / fall_hz))
+    hz = torch.arange(size // 2 + 1) * (sample_rate / size)
+    falling = ((cutoff_hz - hz) / fall_hz).clamp(0, 1)
+    return _filtered(audio, 0.5 - 0.5 * torch.cos(torch.pi * falling), size)
 
 
 def biquads(

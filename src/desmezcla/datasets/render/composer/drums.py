@@ -20,6 +20,8 @@ from desmezcla.datasets.render.composer.strokes import Stroke, window
 _LEVELS = {"X": 0.92, "x": 0.72, "o": 0.34}
 # Pieces that a drummer leaves out when the song is quiet.
 _LOUD = ("crash", "snare", "clap", "hihat_open", "ride_bell")
+# Pieces that beat time, whose place a tom can take.
+_TIME = ("hihat_closed", "hihat_open", "hihat_pedal", "ride", "shaker")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def write_drums(plan: Plan, kit: str, take: Take | None, fills: tuple[Fill, ...]
     for passage in plan.passages:
         if not _plays(plan, passage):
             continue
-        strokes += _passage_strokes(plan, passage, kit, take)
+        strokes += _on_toms(plan, passage, kit, _passage_strokes(plan, passage, kit, take))
         strokes = with_fill(plan, passage, strokes, fills, kit)
     end = plan.bars * plan.clock.bar_steps
     if max((s.step for s in strokes), default=0) > end - 2 * plan.clock.bar_steps:
@@ -106,6 +108,28 @@ def _passage_strokes(plan: Plan, passage: Passage, kit: str, take: Take | None) 
     if passage.energy > 0.5 and strokes and chance.random() < 0.85:
         strokes.append(Stroke(plan.bar_starts(passage)[0], "crash", 0.85))
     return strokes
+
+
+def _on_toms(plan: Plan, passage: Passage, kit: str, strokes: list[Stroke]) -> list[Stroke]:
+    """Return strokes of which those that beat time may be on a tom, as in many a chorus or verse.
+
+    Its ringing is the one thing beside kick and bass that fills the lowest octaves, bar after bar.
+    """
+    drummer = plan.rng("drums", "toms")
+    inclined = drummer.random() < (0.2 if kit in MACHINES else 0.4)
+    tom = str(drummer.choice(("tom_low", "tom_low", "tom_mid")))
+    habit = plan.rng("drums", "toms", passage.kind)
+    if not inclined or habit.random() < 0.4:
+        return strokes
+    beside = habit.random() < 0.3
+    moved = [
+        Stroke(s.step, tom, min(1.0, 1.1 * s.velocity))
+        for s in strokes
+        if s.piece in _TIME and s.step % 2 < 1
+    ]
+    return sorted(
+        [s for s in strokes if beside or s.piece not in _TIME] + moved, key=lambda s: s.step
+    )
 
 
 def choose_beat(rng: np.random.Generator, plan: Plan) -> Beat:

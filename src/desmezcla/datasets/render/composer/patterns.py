@@ -228,9 +228,14 @@ PERCUSSION: tuple[Beat, ...] = (
     {"cowbell": "x.x.xx.x.x.xx.x.", "shaker": "x.o.x.o.x.o.x.o."},
     {"clap": "....x.......x...", "shaker": "x.o.x.o.x.o.x.o."},
     {"snap": "....x.......x..."},
+    # A cajon or a djembe: its bass is a low tom, its edge a high conga or the rim.
+    {"tom_low": "X.....x.X.x.....", "rim": "....x..o....x..o"},
+    {"tom_low": "x...X.....x.X...", "conga_high": "..o.x.o.x.o.x.oo"},
+    {"tom_low": "X..x..X...X..x..", "tom_mid": "....x.......x.xx"},
 )
 PERCUSSION_12: tuple[Beat, ...] = (
     {"shaker": "x.o.o.x.o.o."},
     {"tambourine": "......x....."},
     {"conga_high": "x...o.x.o...", "conga_low": "....x.....x."},
+    {"tom_low": "X.....x..x..", "rim": "...x.....x.o"},
 )

@@ -88,7 +88,7 @@ class DrumSynth:
     def _kick(self) -> Stroke:
         rng, machine = self._rng, self._style
         ranges = {
-            "acoustic": ((90, 170), (48, 68), (0.012, 0.03), (0.06, 0.16)),
+            "acoustic": ((90, 170), (48, 72), (0.012, 0.03), (0.06, 0.3)),
             "808": ((90, 160), (42, 58), (0.02, 0.05), (0.25, 0.9)),
             "909": ((220, 400), (46, 60), (0.02, 0.035), (0.12, 0.28)),
         }[machine]
@@ -129,7 +129,8 @@ class DrumSynth:
         return stroke
 
     def _tom(self, hz: float) -> Stroke:
-        decay_s = between_log(self._rng, 0.12, 0.35)
+        # From damped to open: some ring as long as a bass plays a note.
+        decay_s = between_log(self._rng, 0.12, 0.7)
         bend = between(self._rng, 1.05, 1.6 if self._style != "acoustic" else 1.2)
 
         def stroke(velocity: float) -> Signal:

@@ -63,6 +63,8 @@ class Voice:
         sweep: Of the filter, from `low` to `high` among the layers.
         low: Where the filter stands at rest, in [0, 1].
         high: Where it gets at velocity 1.
+        lfo_hz: Rate of a slow oscillator that moves the filter through the whole take.
+        lfo_depth: How far it moves it to either side, in [0, 1].
         glide_s: Time of the portamento between bound notes; 0 for none.
         expression: Vibrato; its slide is not used.
         cents: Detuning of its oscillators.
@@ -77,6 +79,8 @@ class Voice:
     sweep: Envelope
     low: float = 0.0
     high: float = 1.0
+    lfo_hz: float = 1.0
+    lfo_depth: float = 0.0
     glide_s: float = 0.0
     expression: Expression = field(default_factory=Expression)
     cents: tuple[float, ...] = (0.0,)
@@ -136,7 +140,11 @@ def _place(voice: Voice, note: Note, samples: int, held: int, sample_rate: int) 
     """Return where the filter stands between the darkest layer, 0, and the brightest, 1."""
     moved = replace(voice.sweep, release_s=10.0).curve(samples, held, sample_rate)
     top = voice.low + (voice.high - voice.low) * (0.35 + 0.65 * note.velocity)
-    return np.asarray(np.clip(voice.low + (top - voice.low) * moved, 0, 1), np.float32)
+    place = voice.low + (top - voice.low) * moved
+    if voice.lfo_depth:
+        cycles = voice.lfo_hz * (note.start_s + grid(samples, sample_rate))
+        place = place + voice.lfo_depth * stretched(np.sin(2 * np.pi * cycles), GRID, samples)
+    return np.asarray(np.clip(place, 0, 1), np.float32)
 
 
 def _oscillators(take: Take, voice: Voice, layers: Signal, cycles: Curve, place: Signal) -> Signal:

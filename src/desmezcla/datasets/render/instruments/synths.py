@@ -82,15 +82,27 @@ def synth_lead(take: Take) -> Signal:
 
 
 def synth_bass(take: Take) -> Signal:
-    """Play a bass: a saw or a square with a filter that snaps shut. Shape: returns `[1, T]`."""
+    """Play a bass: a saw or a square with a filter that snaps shut, or that stays open.
+
+    Shape:
+        Returns `[1, T]`, or `[2, T]` where several oscillators are spread over the stage.
+    """
     rng = take.rng
+    bright_hz = between_log(rng, 1800, 7000)
+    crowd = chance(rng, 0.25)
+    detune = between(rng, 5, 16) if crowd else 3.0
+    cents = (-detune, 0.3 * detune, detune) if crowd else (-detune, detune)
     voice = Voice(
-        timbre=_filtered_wave(rng, ("saw", "square", "pulse", "saw", "triangle"), 110, 2600),
+        timbre=_filtered_wave(rng, ("saw", "square", "pulse", "saw", "triangle"), 110, bright_hz),
         envelope=Envelope(0.003, between(rng, 0.2, 1.0), between(rng, 0.5, 0.95), 0.03),
-        sweep=Envelope(0.002, between_log(rng, 0.06, 0.6), between(rng, 0.05, 0.6), 0.1),
-        low=between(rng, 0.0, 0.25),
+        sweep=Envelope(0.002, between_log(rng, 0.06, 0.6), between(rng, 0.05, 0.8), 0.1),
+        low=between(rng, 0.0, 0.5),
+        # From a filter that opens over bars to one that wobbles.
+        lfo_hz=between_log(rng, 0.08, 6.0),
+        lfo_depth=between(rng, 0.1, 0.5) if chance(rng, 0.3) else 0.0,
         glide_s=between_log(rng, 0.02, 0.1) if chance(rng, 0.4) else 0.0,
-        cents=(-3.0, 3.0) if chance(rng, 0.4) else (0.0,),
+        cents=cents if crowd or chance(rng, 0.4) else (0.0,),
+        spread=between(rng, 0.1, 0.7) if crowd and chance(rng, 0.5) else 0.0,
     )
     dry = perform(take, voice)
     return saturated(dry, between_log(rng, 0.3, 4.0)) if chance(rng, 0.6) else dry
