@@ -1,8 +1,8 @@
-"""Make a release of the package from its training runs, with its card.
+"""Make a release of the package from its training run, with its card.
 
-    python scripts/make_release.py NAME RUN… [--real REAL.json] [--rendered RENDERED.json]
+    python scripts/make_release.py NAME RUN [--real REAL.json] [--rendered RENDERED.json]
 
-The weights are the last ones of the last run. The files of scores come from
+The weights are the last ones of the run. The files of scores come from
 `benchmarks/real_songs.py … --json`. A first call without them gives the release that they are
 measured with; a second call then writes them into the card.
 """
@@ -29,28 +29,20 @@ DESCRIPTIONS = {
     "default": "DeepSampler, small and quick: four stems of any song, trained on rendered songs.",
     "realtime": "DeepSampler for live use, with a latency of 23 ms, trained on rendered songs.",
 }
-COMMANDS = {
-    "default": (
-        "desmezcla train deepsampler --material MATERIAL --out runs/first --steps 3500",
-        "desmezcla train deepsampler_tuned --data runs/first/songs --out runs/default "
-        "--set start.release=runs/first/release-last",
-    ),
-    "realtime": ("desmezcla train deepsampler_quality --material MATERIAL --out runs/realtime",),
-}
+RECIPES = {"default": "deepsampler", "realtime": "deepsampler_quality"}
 Systems = dict[str, dict[str, list[float]]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", choices=sorted(DESCRIPTIONS))
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of the trainings, in order")
+    parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--real", type=Path, help="scores on real songs")
     parser.add_argument("--rendered", type=Path, help="scores on rendered songs, held out")
     options = parser.parse_args()
 
-    model = load_model(read_release(options.runs[-1] / "release-last"))
-    records = [json.loads((run / "record.json").read_text("utf-8")) for run in options.runs]
-    record = records[-1]
+    model = load_model(read_release(options.run / "release-last"))
+    record = json.loads((options.run / "record.json").read_text(encoding="utf-8"))
     dataset = Path(record["dataset"]["root"]) / "dataset.yaml"
     songs = yaml.safe_load(dataset.read_text(encoding="utf-8"))
     tables = {
@@ -79,7 +71,7 @@ def main() -> None:
     parts = [
         card_text(summary_of(model, about)).rstrip(),
         *(table(title, systems) for title, systems in tables.items() if systems),
-        training(records, options.name),
+        training(record, options.name),
         sources(songs["sources"]),
     ]
     card = "\n\n".join(parts) + "\n"
@@ -113,30 +105,27 @@ def row(song: str, system: str, values: list[float]) -> str:
     return f"| {song} | {system} | {' | '.join(f'{value:.2f}' for value in values)} |"
 
 
-def training(records: list[dict[str, Any]], name: str) -> str:
+def training(record: dict[str, Any], name: str) -> str:
     """Say how the weights came about, so that anyone can do it again."""
+    first = record["sessions"][0]
+    hardware, wall = first["hardware"], datetime.timedelta(seconds=round(record["wall_s"]))
+    versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
+    commits = dict.fromkeys(str(session["git_commit"]) for session in record["sessions"])
     lines = [
         "## Training",
         "",
         "```bash",
-        *COMMANDS[name],
+        f"desmezcla train {RECIPES[name]} --material MATERIAL --out runs/{name}",
         "```",
         "",
-        "MATERIAL is a folder of the sounds below. Everything else is in the recipes, which come "
+        "MATERIAL is a folder of the sounds below. Everything else is in the recipe, which comes "
         "with the package, the renderer's settings included; `docs/experiments.md` tells the "
         "reasons.",
         "",
+        f"- {record['steps']} steps in {wall} on {hardware['device']} ({processor()}, "
+        f"{hardware['machine']}, {hardware['threads']} threads); seed {record['seed']}; "
+        f"commit {', '.join(commits)}; {versions}",
     ]
-    for record in records:
-        first = record["sessions"][0]
-        hardware, wall = first["hardware"], datetime.timedelta(seconds=round(record["wall_s"]))
-        versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
-        commits = dict.fromkeys(str(session["git_commit"]) for session in record["sessions"])
-        lines.append(
-            f"- {record['steps']} steps in {wall} on {hardware['device']} ({processor()}, "
-            f"{hardware['machine']}, {hardware['threads']} threads); seed {record['seed']}; "
-            f"commit {', '.join(commits)}; {versions}"
-        )
     return "\n".join(lines)
 
 
