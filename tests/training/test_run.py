@@ -3,6 +3,7 @@
 import errno
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -81,6 +82,24 @@ def test_a_run_leaves_all_that_is_needed(
     audio = np.random.default_rng(0).uniform(-0.1, 0.1, (2, 4000)).astype(np.float32)
     stems = Separator(result.release, device="cpu").separate(audio, 8000)
     assert stems["drums"].shape == audio.shape
+
+
+def test_a_loader_that_is_killed_is_told_and_the_run_goes_on_later(
+    recipe_content: Content, dataset: Path, tmp_path: Path
+) -> None:
+    recipe_content["data"]["workers"] = 1
+    recipe_content["steps_per_epoch"] = 400
+    recipe_content["epochs"] = 1
+
+    def kill_loaders(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    with pytest.raises(DesmezclaError, match="--resume"):
+        run(recipe_content, dataset, tmp_path / "run", report=kill_loaders)
+    result = run(recipe_content, dataset, tmp_path / "run", resume=True, steps=20)
+    assert result.steps == 20
 
 
 def test_the_loss_falls(recipe_content: Content, dataset: Path, tmp_path: Path) -> None:

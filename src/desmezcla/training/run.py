@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from desmezcla.errors import ParameterError
+from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.inference.device import choose_device, choose_dtype, keep_freed_buffers
 from desmezcla.training.asking import asked_recipe, resumed_recipe
 from desmezcla.training.checkpoint import read_checkpoint
@@ -163,11 +163,25 @@ def _train(
     )
     if not keeper.nothing_left(module):
         trainer = make_trainer(recipe, device, options, folder, [keeper, *watchers, *callbacks])
-        with limits.signals(), contextlib.closing(batches):
+        with limits.signals(), contextlib.closing(batches), _lost_loaders():
             trainer.fit(module)
     if is_first_process():
         keeper.close(module)
     return _result(folder, module.progress, keeper.stopped, report)
+
+
+@contextlib.contextmanager
+def _lost_loaders() -> Iterator[None]:
+    """Say what it means when a process that loads songs is killed: PyTorch does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DesmezclaError(
+            f"a process that loads songs has ended ({error}), perhaps because memory was short; "
+            "go on with --resume, with fewer of them if it happens again (--set data.workers=1)"
+        ) from error
 
 
 def _with_songs(recipe: Recipe, folder: RunFolder, report: Callable[[Event], None]) -> Recipe:
