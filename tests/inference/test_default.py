@@ -78,16 +78,19 @@ def test_silence_stays_silent(name: str, rate: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "rate"), [(1, RATE), (2, 8000), (1, 8000)])
 def test_mono_and_telephone_quality_are_separated_too(
-    name: str, song: Stems, mixture: Audio
+    name: str, channels: int, rate: int, song: Stems
 ) -> None:
-    narrow = {
-        stem: resample(audio.mean(0, keepdims=True), RATE, 8000) for stem, audio in song.items()
+    truth = {
+        stem: resample(audio if channels == 2 else audio.mean(0, keepdims=True), RATE, rate)
+        for stem, audio in song.items()
     }
-    heard: Audio = np.sum(list(narrow.values()), axis=0, dtype=np.float32)
-    found = Separator(name).separate(heard, 8000)
+    heard: Audio = np.sum(list(truth.values()), axis=0, dtype=np.float32)
+    found, least = (Separator(system).separate(heard, rate) for system in (name, "baseline"))
     assert all(audio.shape == heard.shape for audio in found.values())
-    assert mean_sdr(narrow, found) > mean_sdr(narrow, dict.fromkeys(narrow, heard)) + 2
+    assert mean_sdr(truth, found) > mean_sdr(truth, least) + 1
+    assert all(sdr(truth[stem], found[stem]) > sdr(truth[stem], heard) + 3 for stem in truth)
 
 
 def test_exact_sums_are_exact_in_files(
