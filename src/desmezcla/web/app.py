@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.version import VERSION
@@ -56,10 +57,11 @@ def make_app(
     folders = {"/static/web": STATIC, **static}
     for path, folder in folders.items():
         app.mount(path, StaticFiles(directory=folder), name=path)
+    # The last one that is added sees a request first.
+    app.add_middleware(_Surprises)
     app.add_middleware(Guard, host=host, token=token, open_paths=(*folders, *open_paths))
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(DesmezclaError, _explained)
-    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
@@ -71,7 +73,30 @@ async def _explained(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    message = f"{type(error).__name__}: this is a fault of desmezcla, please report it"
-    return JSONResponse({"detail": message}, 500)
+class _Surprises:
+    """Answers 500 where something went wrong that nobody thought of. An ASGI middleware.
+
+    Handlers for `Exception` of Starlette stand before all middlewares, so that their answers had no
+    security headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; what has begun as an answer cannot be replaced, and is broken off."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            _log.error("%s failed", scope.get("path"), exc_info=error)
+            if begun or scope["type"] != "http":
+                raise
+            message = f"{type(error).__name__}: this is a fault of desmezcla, please report it"
+            await JSONResponse({"detail": message}, 500)(scope, receive, send)

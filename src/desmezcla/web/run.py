@@ -1,5 +1,6 @@
 """Serving an application until it is interrupted."""
 
+import contextlib
 import errno
 import socket
 
@@ -19,15 +20,20 @@ def bind(host: str, port: int) -> socket.socket:
     Errors:
         ParameterError: if the address cannot be listened at.
     """
+    if not 0 <= port <= 65535:
+        raise ParameterError(f"--port {port} is not possible; it must be in 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, OverflowError) as error:
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        with contextlib.ExitStack() as unless_done:
+            listening = unless_done.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(128)
+            unless_done.pop_all()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
         remedy = "; choose another with --port, or 0 for any" if taken else ""
         raise ParameterError(f"--host {host} --port {port}: {error}{remedy}") from error
     return listening
