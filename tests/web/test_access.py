@@ -118,7 +118,7 @@ def test_sockets_are_guarded_too(local: TestClient, guarded: TestClient) -> None
     "given", ["", "Bearer ", f"Bearer {TOKEN}x", TOKEN, "Basic abc", "Bearer é"]
 )
 def test_wrong_tokens_are_refused(guarded: TestClient, given: str) -> None:
-    answer = guarded.get("/thing", headers={"authorization": given.encode()})
+    answer = guarded.get("/thing", headers=[(b"authorization", given.encode())])
     assert answer.status_code == 401
     assert "token" in answer.json()["detail"]
     assert guarded.get("/thing", headers={"cookie": f'{COOKIE}="{TOKEN}'}).status_code == 401
