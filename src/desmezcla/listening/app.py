@@ -1,5 +1,6 @@
 """The server of a test: pages for listeners and for who runs it, and the API behind them."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -110,15 +111,12 @@ def listening_app(
     return app
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    # What was sent is not repeated: it may be what JSON cannot hold.
+async def _invalid(request: Request, error: Exception) -> Response:
+    # What was sent is not repeated: it may be what JSON cannot hold, nor can its names.
     assert isinstance(error, RequestValidationError)
-    places = [".".join(map(str, one["loc"])) for one in error.errors()]
-    text = "; ".join(
-        f"{ascii(place)[1:-1]}: {one['msg']}"
-        for place, one in zip(places, error.errors(), strict=True)
-    )
-    return JSONResponse({"detail": text.encode("ascii", "backslashreplace").decode()}, 422)
+    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    content = json.dumps({"detail": "; ".join(problems)}, ensure_ascii=True)
+    return Response(content, 422, media_type="application/json")
 
 
 def _add_listener_routes(

@@ -143,13 +143,13 @@ class Screening(_Part):
         mushra_missed: Largest share of MUSHRA pages with a missed reference.
     """
 
-    min_answered: float = Field(0.5, ge=0, le=1)
-    max_repeat_difference: float = Field(1.0, ge=0)
-    min_reference: float = Field(3.5, ge=1, le=5)
-    min_agreement: float = Field(0.25, ge=-1, le=1)
-    min_others: int = Field(3, ge=2)
-    mushra_reference: float = Field(90, ge=0, le=100)
-    mushra_missed: float = Field(0.15, ge=0, le=1)
+    min_answered: float = Field(default=0.5, ge=0, le=1)
+    max_repeat_difference: float = Field(default=1.0, ge=0)
+    min_reference: float = Field(default=3.5, ge=1, le=5)
+    min_agreement: float = Field(default=0.25, ge=-1, le=1)
+    min_others: int = Field(default=3, ge=2)
+    mushra_reference: float = Field(default=90, ge=0, le=100)
+    mushra_missed: float = Field(default=0.15, ge=0, le=1)
 
 
 class ListeningTest(_Part):
@@ -174,7 +174,7 @@ class ListeningTest(_Part):
 
     format: Literal[1] = 1
     name: str = Field(min_length=1, max_length=100)
-    organiser: str = Field("", max_length=300)
+    organiser: str = Field(default="", max_length=300)
     consent: dict[Language, str] | None = None
     seed: int = Field(ge=0)
     sample_rate: int = Field(ge=8000, le=192_000)
@@ -182,9 +182,9 @@ class ListeningTest(_Part):
     songs: tuple[Song, ...]
     excerpts: tuple[Excerpt, ...]
     calibration: tuple[Calibration, ...] = ()
-    repeats: int = Field(0, ge=0)
+    repeats: int = Field(default=0, ge=0)
     mushra: bool = False
-    min_played: float = Field(0.8, ge=0, le=1)
+    min_played: float = Field(default=0.8, ge=0, le=1)
     screening: Screening = Screening()
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ All versions are brought to the same level, with the same rule:
 
     level = min(target, min over versions of (highest peak + loudness - peak))
 
-so that no sample of any is beyond the highest peak, `PEAK_DBFS`. A version below `SILENT_LUFS` counts as
-silent: it is left as it is and does not count for the level, since amplifying nothing gives noise.
+so that no sample of any is beyond the highest peak, `PEAK_DBFS`. A version below `SILENT_LUFS`
+counts as silent: it is left as it is and does not count for the level, since amplifying nothing
+gives noise.
 
 Reference:
     Recommendation ITU-R BS.1770-4, "Algorithms to measure audio programme loudness and true-peak

@@ -3,8 +3,9 @@
 Trials come in rounds: in each, every excerpt is heard once, in one of the conditions, and the next
 trial is of another excerpt wherever there are two. Which condition an excerpt has in which round is
 a row of a Williams square, the next one for the next listener. Over as many listeners as the square
-has rows, each condition of an excerpt therefore comes equally often in each round, and equally often
-just after each of the others, so that neither fatigue nor what was heard before favours a system.
+has rows, each condition of an excerpt therefore comes equally often in each round, and each is
+heard equally often just after each of the others, as far as that excerpt goes: neither fatigue nor
+what was heard before favours a system.
 
 Reference:
     E. J. Williams, "Experimental designs balanced for the estimation of residual effects of

@@ -90,13 +90,14 @@ def _values(
             "open_reference": excerpt.open_reference,
             "degrees": [str(value) for value in range(MOS_RANGE[0], MOS_RANGE[1] + 1)],
         }
-    values: dict[str, Any] = {
+    questions = asked(design)
+    by_step: dict[str, dict[str, Any]] = {
         CONSENT: {"minutes": minutes(design)},
-        SONGS: {"songs": list(zip(asked(design)[SONGS], design.songs, strict=True))},
+        SONGS: {"songs": list(zip(questions[SONGS], design.songs, strict=True))},
         CALIBRATION: {"examples": [(one, stem_name(one.stem)) for one in design.calibration]},
         DONE: {"number": (listener.number or 0) + 1},
-    }.get(step.name, {})
-    return values | {"questions": asked(design).get(step.name, ())}
+    }
+    return {"questions": questions.get(step.name, ()), **by_step.get(step.name, {})}
 
 
 def _next_audio(listener: ListenerState, step: Step) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is done to an excerpt before it is heard: fades; low-pass and damage of known bad examples."""
+"""What is done to excerpts: fades for all, low-pass and damage for those that are to be bad."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,12 @@ def faded(audio: Audio, sample_rate: int, *, fade_s: float = FADE_S) -> Audio:
     """
     length = min(round(fade_s * sample_rate), audio.shape[1] // 2)
     if length == 0:
-        return audio.copy()
+        return np.array(audio)
     ramp = np.sin(0.5 * np.pi * (np.arange(length) + 0.5) / length) ** 2
     shape = np.ones(audio.shape[1])
     shape[:length], shape[-length:] = ramp, ramp[::-1]
-    return (audio * shape).astype(np.float32)
+    result: Audio = (audio * shape).astype(np.float32)
+    return result
 
 
 def low_passed(audio: Audio, sample_rate: int, *, cutoff_hz: float = ANCHOR_HZ) -> Audio:
@@ -45,7 +46,7 @@ def low_passed(audio: Audio, sample_rate: int, *, cutoff_hz: float = ANCHOR_HZ) 
         audio: `[C, T]`; so is what is returned.
     """
     if cutoff_hz >= sample_rate / 2:
-        return audio.copy()
+        return np.array(audio)
     signal = require("scipy.signal")
     sections = signal.butter(8, cutoff_hz, fs=sample_rate, output="sos")
     filtered: Audio = signal.sosfiltfilt(sections, audio, axis=-1).astype(np.float32)
@@ -68,4 +69,5 @@ def damaged(audio: Audio, sample_rate: int, *, seed: int) -> Audio:
     _, holed = signal.istft(spectrum * kept, sample_rate, nperseg=frame)
     holed = holed[:, : audio.shape[1]]
     limit = max(float(np.abs(holed).max()) / 3, np.finfo(np.float32).tiny)
-    return np.clip(holed, -limit, limit).astype(np.float32)
+    result: Audio = np.clip(holed, -limit, limit).astype(np.float32)
+    return result

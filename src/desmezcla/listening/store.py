@@ -205,7 +205,7 @@ class Store:
         with Session(self._engine) as session, session.begin():
             there = session.get(Answer, (id, new.item, new.scale))
             value, current = (there.value, there.revision) if there is not None else ("", 0)
-            known = session.get(Change, (new.change, id))
+            known = session.get(Change, (new.change, id, new.item, new.scale))
             if known is not None:
                 return Given(value, current, known.accepted)
             accepted = new.revision == current

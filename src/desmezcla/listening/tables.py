@@ -59,8 +59,8 @@ class Change(Table):
     # Drawn by the page: the same answer, sent again, is not stored again.
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     listener: Mapped[str] = mapped_column(ForeignKey("listener.id"), primary_key=True)
-    item: Mapped[str] = mapped_column(String(24))
-    scale: Mapped[str] = mapped_column(String(24))
+    item: Mapped[str] = mapped_column(String(24), primary_key=True)
+    scale: Mapped[str] = mapped_column(String(24), primary_key=True)
     value: Mapped[str] = mapped_column(String(24))
     listened_s: Mapped[float]
     saved_s: Mapped[float]
