@@ -20,7 +20,7 @@ from desmezcla.studio.answers import (
 )
 from desmezcla.studio.archive import zipped
 from desmezcla.studio.bulletin import Bulletin
-from desmezcla.studio.clients import client_of
+from desmezcla.studio.clients import named_client
 from desmezcla.studio.folders import Folders
 from desmezcla.studio.intake import Intake
 from desmezcla.studio.preview import FACTS_FILE, picture_file, samples_file
@@ -173,8 +173,9 @@ class Api:
         return JSONResponse(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
     def jobs(self, request: Request) -> list[JobAnswer]:
-        """List one's own jobs, the latest first: those of the page's cookie, else the address."""
-        found = self.store.of_client(client_of(request))
+        """List one's own jobs, the latest first: those sent with the page's cookie."""
+        client = named_client(request)
+        found = [] if client is None else self.store.of_client(client)
         return [job_answer(job, self.settings) for job in found]
 
     def job(self, job_id: str) -> JobAnswer:
@@ -209,7 +210,7 @@ class Api:
     def events(self, request: Request) -> Response:
         """Follow one's own jobs: an event `job` at every change of one of them."""
         self.bulletin.check_room()
-        changes = self.bulletin.follow_client(client_of(request))
+        changes = self.bulletin.follow_client(named_client(request) or "")
         return EventSourceResponse(self._events(changes), ping=_PING_S)
 
     def stem(self, job_id: str, stem: str) -> Response:

@@ -13,18 +13,23 @@ _YEAR_S = 31_536_000
 _SALT = secrets.token_bytes(16)
 
 
-def client_of(request: Request) -> str:
-    """Return who sends a request."""
+def named_client(request: Request) -> str | None:
+    """Return the name that a browser was given, None for one without."""
     given = request.cookies.get(COOKIE, "")
-    if re.fullmatch(r"[\w-]{22}", given, re.ASCII):
-        return given
+    return given if re.fullmatch(r"[\w-]{22}", given, re.ASCII) else None
+
+
+def client_of(request: Request) -> str:
+    """Return who sends a request, to count jobs; several clients may have one address."""
+    if (name := named_client(request)) is not None:
+        return name
     host = request.client.host if request.client is not None else ""
     return f"ip:{hashlib.blake2b(host.encode(), key=_SALT, digest_size=16).hexdigest()}"
 
 
 def remember_client(request: Request, answer: Response) -> None:
     """Give a browser a name of its own, unless it has one."""
-    if client_of(request).startswith("ip:"):
+    if named_client(request) is None:
         answer.set_cookie(
             COOKIE,
             secrets.token_urlsafe(16),

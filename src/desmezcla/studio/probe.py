@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from desmezcla.audio.reader import AudioReader
 from desmezcla.errors import DesmezclaError
 from desmezcla.web.app import RequestError
@@ -104,7 +106,8 @@ async def _run(path: Path) -> dict[str, Any] | None:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            with anyio.CancelScope(shield=True):
+                await process.communicate()
     if process.returncode != 0:
         return None
     found: dict[str, Any] = json.loads(output)

@@ -1,5 +1,6 @@
 """Serving: the web process, and beside it the supervisor of the workers."""
 
+import contextlib
 from collections.abc import Callable
 
 from desmezcla.errors import ParameterError
@@ -39,14 +40,13 @@ def serve(
         raise ParameterError(
             f"--data {settings.data} cannot be made ({error.strerror}); choose another folder"
         ) from error
-    listening = bind(host, port)
-    store = open_store(settings)
-    app = studio_app(settings, store, host=host, token=token)
-    supervisor = Supervisor(settings, store)
-    supervisor.start()
-    try:
+    with contextlib.ExitStack() as ending:
+        listening = ending.enter_context(bind(host, port))
+        store = open_store(settings)
+        ending.callback(store.close)
+        app = studio_app(settings, store, host=host, token=token)
+        supervisor = Supervisor(settings, store)
+        supervisor.start()
+        ending.callback(supervisor.stop)
         announce(address_of(listening, host))
         run(app, listening)
-    finally:
-        supervisor.stop()
-        store.close()

@@ -119,13 +119,8 @@ class JobStore:
         """Return the number of workers that live, of jobs that wait, and of jobs that run."""
         with self._session() as session:
             alive = select(func.count()).where(WorkerRow.seen_s >= self._clock() - self._lease_s)
-            states = dict(
-                session.execute(
-                    select(Job.state, func.count()).where(Job.state.in_(ACTIVE)).group_by(Job.state)
-                )
-                .tuples()
-                .all()
-            )
+            query = select(Job.state, func.count()).group_by(Job.state)
+            states = {row[0]: row[1] for row in session.execute(query)}
             workers = session.scalars(alive).one()
         return workers, states.get("waiting", 0), states.get("running", 0)
 

@@ -4,6 +4,7 @@
 of JSON, and leaves when that is closed: it does not outlive its server.
 """
 
+import errno
 import json
 import logging
 import os
@@ -66,7 +67,7 @@ class Worker:
         self.name = name
         self.leaving = threading.Event()
         self._settings = settings
-        self._store: JobStore = open_store(settings)
+        self.store: JobStore = open_store(settings)
         self._folders = Folders(settings.data)
         self._job: Job | None = None
         self._state: bool | None = False
@@ -77,7 +78,7 @@ class Worker:
         """Take jobs until `leaving` is set."""
         threading.Thread(target=self._live, daemon=True).start()
         while not self.leaving.is_set():
-            job = self._store.claim(self.name)
+            job = self.store.claim(self.name)
             if job is None:
                 self.leaving.wait(_IDLE_S)
             else:
@@ -92,20 +93,23 @@ class Worker:
             self._folders.remove_earlier(job)
             folder.mkdir(parents=True)  # an attempt has a folder that nobody had before
             files, size = self._separate(job, path, folder)
-            kept = self._store.finish(job, files=files, bytes=size)
+            kept = self.store.finish(job, files=files, bytes=size)
             if kept:
                 self._folders.remove_upload(job)
         except Stopped:
-            self._store.stopped(job)
+            self.store.stopped(job)
         except Leaving:
-            self._store.give_back(job)
+            self.store.give_back(job)
         except Lost:
             _log.info("job %s is no longer %s's", job.id, self.name)
         except DesmezclaError as error:
-            self._store.fail(job, without_path(str(error), path, job.name))
+            self.store.fail(job, without_path(str(error), path, job.name))
+        except OSError as error:
+            _log.exception("job %s failed", job.id)
+            self.store.fail(job, _disk_trouble(error))
         except Exception as error:
             _log.exception("job %s failed", job.id)
-            self._store.fail(
+            self.store.fail(
                 job, f"{type(error).__name__}: this is a fault of desmezcla, please report it"
             )
         finally:
@@ -177,7 +181,7 @@ class Worker:
     def _note(self, fraction: float, eta_s: float | None) -> None:
         self._written_s = time.monotonic()
         assert self._job is not None
-        self._state = self._store.progress(self._job, fraction, eta_s)
+        self._state = self.store.progress(self._job, fraction, eta_s)
         self._check()
 
     def _check(self) -> None:
@@ -194,13 +198,19 @@ class Worker:
         while True:
             job = self._job
             try:
-                state = self._store.seen(self.name, job)
+                state = self.store.seen(self.name, job)
                 if job is not None and job is self._job and state is not False:
                     self._state = state
             except Exception as error:
                 # The database is away; when it is back, it tells whether the job is still held.
                 _log.warning("the queue cannot be reached: %s", error)
             time.sleep(self._settings.lease_s / 5)
+
+
+def _disk_trouble(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the server's disk is full; delete jobs, or try later"
+    return f"the server could not write the results ({error.strerror}); try again later"
 
 
 def main() -> None:
