@@ -170,7 +170,10 @@ def test_the_mixed_model_equals_the_variances_of_a_balanced_design(
     # [listeners, excerpts, conditions]
     excerpts = [(e.song, e.stem) for e in DESIGN.excerpts]
     cube = np.array(
-        [[[rate.first[n, *e, c, "quality"] for c in MEANS] for e in excerpts] for n in range(1, 8)],
+        [
+            [[rate.first[n, e[0], e[1], c, "quality"] for c in MEANS] for e in excerpts]
+            for n in range(1, 8)
+        ],
         float,
     )
     n, e, c = cube.shape

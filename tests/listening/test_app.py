@@ -55,7 +55,8 @@ def go_on(client: TestClient, store: Store, design: ListeningTest, link: str) ->
 def test_a_listener_goes_from_the_consent_to_the_end(
     client: TestClient, store: Store, design: ListeningTest, link: str
 ) -> None:
-    seen, pages = [], []
+    seen: list[str] = []
+    pages: list[str] = []
     for _ in range(40):
         page = client.get(link, headers={"Accept-Language": "es-AR,es;q=0.9"})
         assert (page.status_code, page.headers["Content-Language"]) == (200, "es")

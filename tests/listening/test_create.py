@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pyloudnorm
+import pyloudnorm  # type: ignore[import-untyped]
 import pytest
 import soundfile
 

@@ -2,11 +2,12 @@
 
 SQLite with a write-ahead log and full synchronisation: a transaction that has returned survives the
 end of the process, and of the machine. Every write begins by taking the lock, so that two requests
-can never both build on what they have read.
+can never both build on what they have read; reading takes none.
 """
 
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ class Store:
         )
         event.listen(self._engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)
+        self._reading = self._engine.execution_options(desmezcla_reading=True)
         try:
             Table.metadata.create_all(self._engine)
         except DBAPIError as error:
@@ -150,17 +152,15 @@ class Store:
 
     def listeners(self) -> tuple[ListenerState, ...]:
         """Return all listeners: those that have begun in their order, then the others."""
-        with Session(self._engine) as session, session.begin():
-            found = session.scalars(
-                select(Listener).order_by(Listener.number.is_(None), Listener.number, Listener.id)
-            ).all()
-            return tuple(_state(session, listener) for listener in found)
+        order = (Listener.number.is_(None), Listener.number, Listener.id)
+        with Session(self._reading) as session, session.begin():
+            return _states(session, session.scalars(select(Listener).order_by(*order)).all())
 
     def listener(self, id: str) -> ListenerState | None:
         """Return a listener; None if there is none of this link."""
-        with Session(self._engine) as session, session.begin():
+        with Session(self._reading) as session, session.begin():
             found = session.get(Listener, id)
-            return _state(session, found) if found is not None else None
+            return _states(session, [found], only=id)[0] if found is not None else None
 
     def begin(self, id: str, language: str, order: Callable[[int], Sequence[Item]]) -> None:
         """Give a listener a number and an order of pages, unless they have one.
@@ -246,7 +246,7 @@ class Store:
 
     def changes(self, id: str) -> list[tuple[str, str, str, bool]]:
         """Return item, scale, value and acceptance of all that a listener ever sent, in order."""
-        with Session(self._engine) as session, session.begin():
+        with Session(self._reading) as session, session.begin():
             rows = session.execute(
                 select(Change.item, Change.scale, Change.value, Change.accepted)
                 .where(Change.listener == id)
@@ -255,27 +255,35 @@ class Store:
             return [(item, scale, value, accepted) for item, scale, value, accepted in rows]
 
 
-def _state(session: Session, listener: Listener) -> ListenerState:
-    planned = session.scalars(
-        select(PlannedItem).where(PlannedItem.listener == listener.id).order_by(PlannedItem.place)
-    )
-    answers = session.scalars(select(Answer).where(Answer.listener == listener.id)).all()
-    return ListenerState(
-        id=listener.id,
-        number=listener.number,
-        language=listener.language,
-        began_s=listener.began_s,
-        items=tuple(
-            Item(item.name, item.excerpt, tuple(item.files.split()), item.repeat)
-            for item in planned
-        ),
-        answers={
-            (a.item, a.scale): Given(
-                a.value, a.revision, listened_s=a.listened_s, saved_s=a.saved_s
-            )
-            for a in answers
-        },
-        saved_s=max((a.saved_s for a in answers), default=None),
+def _states(
+    session: Session, listeners: Sequence[Listener], *, only: str | None = None
+) -> tuple[ListenerState, ...]:
+    """Put listeners together with what they hear and what they answered, in two queries."""
+    planned = select(PlannedItem).order_by(PlannedItem.listener, PlannedItem.place)
+    given = select(Answer)
+    if only is not None:
+        planned = planned.where(PlannedItem.listener == only)
+        given = given.where(Answer.listener == only)
+    items: dict[str, list[Item]] = defaultdict(list)
+    for row in session.scalars(planned):
+        item = Item(row.name, row.excerpt, tuple(row.files.split()), row.repeat)
+        items[row.listener].append(item)
+    answers: dict[str, dict[tuple[str, str], Given]] = defaultdict(dict)
+    for answer in session.scalars(given):
+        answers[answer.listener][answer.item, answer.scale] = Given(
+            answer.value, answer.revision, listened_s=answer.listened_s, saved_s=answer.saved_s
+        )
+    return tuple(
+        ListenerState(
+            id=one.id,
+            number=one.number,
+            language=one.language,
+            began_s=one.began_s,
+            items=tuple(items[one.id]),
+            answers=answers[one.id],
+            saved_s=max((given.saved_s for given in answers[one.id].values()), default=None),
+        )
+        for one in listeners
     )
 
 
@@ -290,4 +298,5 @@ def _prepare(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reading = connection.get_execution_options().get("desmezcla_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

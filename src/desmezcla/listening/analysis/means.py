@@ -7,8 +7,8 @@ ratings of one of them are not independent of each other. So the interval is
     mean ± t(n - 1) · s / √n
 
 with the standard deviation s of the n listeners' means and the quantile t of Student's
-distribution. It speaks of other listeners, not of other songs. Beside it stands a bootstrap interval, for which
-listeners are drawn with all their ratings.
+distribution. It speaks of other listeners, not of other songs. Beside it stands a bootstrap
+interval, for which listeners are drawn with all their ratings.
 
 References:
     Recommendation ITU-T P.1401, "Methods, metrics and procedures for statistical evaluation,
