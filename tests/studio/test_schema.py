@@ -33,11 +33,9 @@ def operations(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_api_does_what_its_description_says(operations: Any) -> None:
     assert len(operations) > 12
     for operation in operations:
-        every_kind = st.one_of(
-            operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode
-        )
+        kinds = [operation.as_strategy(generation_mode=m) for m in schemathesis.GenerationMode]
 
-        @given(case=every_kind)
+        @given(case=st.one_of(kinds))
         @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
         def check(case: Any) -> None:
             case.call_and_validate(headers=HOST, excluded_checks=[TAKES_ALL])

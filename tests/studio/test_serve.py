@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +19,7 @@ from desmezcla.cli.serve import serve
 from desmezcla.errors import ParameterError
 
 PATIENCE_S = 60.0
-COMMAND = "import typer; from desmezcla.cli.serve import serve; typer.run(serve)"
-
-
-@dataclass
-class Server:
-    """A server in a process of its own."""
-
-    process: "subprocess.Popen[str]"
-    address: str
-
-    def end(self, sign: int) -> int:
-        self.process.send_signal(sign)
-        return self.process.wait(PATIENCE_S)
-
-
-Start = Callable[..., Server]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Return what starts a server, on the same data each time."""
-    servers: list[Server] = []
-
-    def run(*options: str) -> Server:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", COMMAND, "--port", "0", "--device", "cpu"),
-                *("--data", str(tmp_path / "data"), *options),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line + process.stderr.read()
-        servers.append(Server(process, found[0]))
-        return servers[-1]
-
-    yield run
-    for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        assert server.process.stderr is not None
-        server.process.stderr.close()
+Start = Callable[..., Any]
 
 
 def sent(client: httpx.Client, song: bytes) -> str:

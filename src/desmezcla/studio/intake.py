@@ -1,5 +1,6 @@
 """Taking in a job: limits first, then the file, then what it is, then the queue."""
 
+import collections
 import contextlib
 import secrets
 import threading
@@ -21,6 +22,8 @@ from desmezcla.web.app import RequestError
 
 # Files that come in at the same time; each is written to the disk as it comes.
 _MOST_UPLOADS = 32
+# Of one client; a page sends one song after the other.
+_MOST_UPLOADS_OF_ONE = 8
 
 
 class Intake:
@@ -38,7 +41,7 @@ class Intake:
         self._folders = folders
         self._prober = Prober(max_duration_s=settings.max_duration_s)
         self._adding = threading.Lock()
-        self._uploads = 0
+        self._uploads: collections.Counter[str] = collections.Counter()
 
     async def take(self, request: Request) -> Job:
         """Take in the job of a request.
@@ -50,7 +53,7 @@ class Intake:
         await run_in_threadpool(self._check_room, client, 0)
         job_id = secrets.token_urlsafe(16)
         path = self._folders.incoming(job_id)
-        with self._uploading():
+        with self._uploading(client):
             async with received(request, path, max_bytes=self._settings.max_upload_bytes) as upload:
                 job = await self._checked(job_id, client, upload)
                 await run_in_threadpool(self._add, job)
@@ -121,13 +124,18 @@ class Intake:
             )
 
     @contextlib.contextmanager
-    def _uploading(self) -> Iterator[None]:
-        if self._uploads >= _MOST_UPLOADS:
+    def _uploading(self, client: str) -> Iterator[None]:
+        if self._uploads[client] >= _MOST_UPLOADS_OF_ONE:
             raise RequestError(
-                503, f"{self._uploads} files are being sent already; try again in a minute"
+                429, f"you send {_MOST_UPLOADS_OF_ONE} files already; wait for one to end"
             )
-        self._uploads += 1
+        if self._uploads.total() >= _MOST_UPLOADS:
+            raise RequestError(
+                503, f"{_MOST_UPLOADS} files are being sent already; try again in a minute"
+            )
+        self._uploads[client] += 1
         try:
             yield
         finally:
-            self._uploads -= 1
+            self._uploads[client] -= 1
+            self._uploads += collections.Counter()  # which drops those at zero

@@ -1,8 +1,6 @@
 // Plays stems in step. Each piece of the song is scheduled for all stems at the same sample, some
 // seconds ahead; through a gain for each stem they reach one output.
 
-import { PIECE_S } from "./samples.js";
-
 const AHEAD_S = 8;
 const START_S = 0.1;
 const LOOK_MS = 150;
@@ -152,8 +150,9 @@ export class Player extends EventTarget {
     stems.forEach((stem, at) => {
       this.#start(run, stem, parts[at], run.next - offset, to - offset, time);
     });
+    // Of what is over, nobody asks.
+    while (run.pieces[1]?.time <= this.context.currentTime) run.pieces.shift();
     run.pieces.push({ time, from: run.next, to });
-    run.pieces.splice(0, run.pieces.length - Math.ceil((4 * AHEAD_S) / PIECE_S) - 64);
     run.done += to - run.next;
     run.next = to < end ? to : loop ? loop.start : null;
   }
