@@ -87,6 +87,9 @@ def test_a_removed_listener_leaves_nothing(store: Store) -> None:
     assert store.remove(removed)
     assert not store.remove(removed)
     assert store.changes(removed) == []
+    # A request that was under way does no harm.
+    assert not store.answer(removed, answer("3", 0, "b")).accepted
+    store.begin(removed, "en", lambda number: listener_order(DESIGN, number))
     assert [listener.id for listener in store.listeners()] == [kept]
 
 

@@ -163,7 +163,7 @@ class Store:
             return _states(session, [found], only=id)[0] if found is not None else None
 
     def begin(self, id: str, language: str, order: Callable[[int], Sequence[Item]]) -> None:
-        """Give a listener a number and an order of pages, unless they have one.
+        """Give a listener a number and an order of pages, unless they have one, or were removed.
 
         Args:
             id: The link.
@@ -171,8 +171,8 @@ class Store:
             order: Gives the pages of a number.
         """
         with Session(self._engine) as session, session.begin():
-            listener = session.get_one(Listener, id)
-            if listener.number is not None:
+            listener = session.get(Listener, id)
+            if listener is None or listener.number is not None:
                 return
             last = session.scalar(select(func.max(Listener.number)))
             listener.number = 0 if last is None else last + 1
@@ -193,7 +193,8 @@ class Store:
         """Store an answer; when this returns, it is on disk.
 
         An answer that was sent before, by its `change`, changes nothing. One that was given without
-        knowing of a newer one, in another tab for instance, is kept in the log and refused.
+        knowing of a newer one, in another tab for instance, is kept in the log and refused. One of
+        a listener who was removed meanwhile is refused.
 
         Args:
             id: The link of a listener.
@@ -203,6 +204,8 @@ class Store:
             What counts now.
         """
         with Session(self._engine) as session, session.begin():
+            if session.get(Listener, id) is None:
+                return Given("", 0, accepted=False)
             there = session.get(Answer, (id, new.item, new.scale))
             value, current = (there.value, there.revision) if there is not None else ("", 0)
             known = session.get(Change, (new.change, id, new.item, new.scale))

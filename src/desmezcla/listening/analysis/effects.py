@@ -153,7 +153,7 @@ def repeated_anova(wide: "DataFrame") -> Anova | str:
         return "it needs two listeners or more who have rated two conditions or more"
     if np.allclose(wide.sub(wide.mean(axis=1), axis=0).sub(wide.mean() - wide.mean().mean()), 0):
         return "there is no variance that conditions and listeners do not explain"
-    long = wide.rename_axis(columns="condition").stack().rename("score").reset_index()
+    long = wide.melt(ignore_index=False, var_name="condition", value_name="score").reset_index()
     anova = require("statsmodels.stats.anova").AnovaRM(long, "score", "listener", ["condition"])
     row: Any = anova.fit().anova_table.iloc[0]
     degrees = (float(row["Num DF"]), float(row["Den DF"]))

@@ -28,7 +28,6 @@ for (const version of versions) {
 }
 
 function show() {
-  play.setAttribute("aria-pressed", String(deck.playing));
   play.textContent = text(deck.playing ? "pause" : "play");
   document.querySelector("#mushra .position").value = deck.at_s / deck.duration_s;
   buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index === deck.chosen)));

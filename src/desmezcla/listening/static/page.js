@@ -51,7 +51,8 @@ players.forEach(async (player) => {
     else deck.start();
   });
   deck.onchange = () => {
-    button.setAttribute("aria-pressed", String(deck.playing));
+    // The word says what it does, so that it is no button that stays pressed.
+    button.dataset.playing = String(deck.playing);
     button.querySelector(".word").textContent = text(deck.playing ? "pause" : "play");
     position.value = deck.at_s / deck.duration_s;
     unlock();
