@@ -71,7 +71,6 @@ def create(
     # Deferred, here and below: they import what takes longer than the rest of a short command.
     from desmezcla.cli.report import reporter
     from desmezcla.listening.create import CreateOptions, create_test
-    from desmezcla.listening.page import minutes
 
     options = CreateOptions(
         systems={label: Path(path) for label, path in _pairs("system", system).items()},
@@ -99,7 +98,7 @@ def create(
         "excerpts": len(design.excerpts),
         "conditions": [condition.name for condition in design.conditions],
         "trials": design.trials(),
-        "minutes": minutes(design),
+        "minutes": design.minutes(),
     }
     if json_output:
         typer.echo(json.dumps(facts))
@@ -107,7 +106,7 @@ def create(
         typer.echo(
             f"{folder}: {len(design.excerpts)} excerpts of {len(design.songs)} songs, "
             f"{', '.join(c.name for c in design.conditions)}; {design.trials()} trials for each "
-            f"listener, about {minutes(design)} minutes",
+            f"listener, about {design.minutes()} minutes",
             err=True,
         )
 

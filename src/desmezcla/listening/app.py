@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from desmezcla.listening.design import AudioName, ListeningTest, audio_path
 from desmezcla.listening.order import listener_order
-from desmezcla.listening.page import listener_page, minutes
+from desmezcla.listening.page import listener_page
 from desmezcla.listening.questions import CONSENT
 from desmezcla.listening.rows import answer_rows, csv_of
 from desmezcla.listening.steps import DONE, all_steps, current_step, trials_done
@@ -190,14 +190,7 @@ def _add_admin_routes(
     def admin(request: Request) -> Response:
         """Show links and progress."""
         progress = [one.model_dump() for one in _progress(design, store)]
-        return pages.render(
-            request,
-            "admin.html",
-            test=design,
-            open=open,
-            progress=progress,
-            minutes=minutes(design),
-        )
+        return pages.render(request, "admin.html", test=design, open=open, progress=progress)
 
     @app.get("/api/admin/listeners")
     def listeners() -> list[ListenerProgress]:

@@ -37,6 +37,9 @@ MOS_SCALES = (QUALITY, CONTAMINATION)
 MOS_RANGE = (1, 5)
 MUSHRA_RANGE = (0, 100)
 
+# What a listener needs for all questions, and for a trial besides its excerpt.
+_QUESTIONS_S, _ANSWERS_S = 240.0, 12.0
+
 Role = Literal["system", "reference", "anchor"]
 AudioName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 Language = Literal["en", "es"]
@@ -226,6 +229,14 @@ class ListeningTest(_Part):
     def trials(self) -> int:
         """Return how many trials a listener has, repeats included, MUSHRA pages not."""
         return len(self.excerpts) * len(self.conditions) + self.repeats
+
+    def minutes(self) -> int:
+        """Return about how long a listener needs."""
+        heard_s = sum(excerpt.duration_s for excerpt in self.excerpts) / len(self.excerpts)
+        needed_s = _QUESTIONS_S + self.trials() * (heard_s + _ANSWERS_S)
+        if self.mushra:
+            needed_s += 2 * heard_s * len(self.excerpts) * len(self.conditions)
+        return max(1, round(needed_s / 60))
 
 
 def write_design(design: ListeningTest, folder: Path) -> None:

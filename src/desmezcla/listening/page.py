@@ -16,16 +16,17 @@ from desmezcla.web.pages import Pages, language_of
 # Stems that have a name in the texts; others are called as their files are.
 STEMS = ("vocals", "drums", "bass", "other", "guitar", "piano", "accompaniment")
 
-# What a listener needs for a trial besides its excerpt, for the time that the welcome tells.
-_SECONDS_FOR_ANSWERS = 12
-_SECONDS_FOR_QUESTIONS = 240
-
 
 def listener_page(
     pages: Pages, request: Request, design: ListeningTest, listener: ListenerState
 ) -> HTMLResponse:
     """Return the page where a listener is."""
     step, done, steps = current_step(design, listener)
+    given = {
+        scale: listener.answers[step.name, scale]
+        for scale in step.scales
+        if (step.name, scale) in listener.answers
+    }
     return pages.render(
         request,
         _template(step),
@@ -37,35 +38,13 @@ def listener_page(
         page={
             "api": f"/api/p/{listener.id}",
             "item": step.name,
-            "revisions": {
-                scale: listener.answers[step.name, scale].revision
-                for scale in step.scales
-                if (step.name, scale) in listener.answers
-            },
+            "revisions": {scale: answer.revision for scale, answer in given.items()},
             "min_played": design.min_played,
             "next_audio": _next_audio(listener, step),
         },
         audio=f"/p/{listener.id}/audio/",
-        given={
-            scale: listener.answers[step.name, scale].value
-            for scale in step.scales
-            if (step.name, scale) in listener.answers
-        },
+        given={scale: answer.value for scale, answer in given.items()},
     )
-
-
-def minutes(design: ListeningTest) -> int:
-    """Return about how long a listener needs."""
-    heard_s = sum(
-        len(design.conditions) * (excerpt.duration_s + _SECONDS_FOR_ANSWERS)
-        for excerpt in design.excerpts
-    )
-    heard_s *= design.trials() / (len(design.excerpts) * len(design.conditions))
-    if design.mushra:
-        heard_s += sum(
-            len(design.conditions) * 2 * excerpt.duration_s for excerpt in design.excerpts
-        )
-    return max(1, round((heard_s + _SECONDS_FOR_QUESTIONS) / 60))
 
 
 def _template(step: Step) -> str:
@@ -92,7 +71,6 @@ def _values(
         }
     questions = asked(design)
     by_step: dict[str, dict[str, Any]] = {
-        CONSENT: {"minutes": minutes(design)},
         SONGS: {"songs": list(zip(questions[SONGS], design.songs, strict=True))},
         CALIBRATION: {"examples": [(one, stem_name(one.stem)) for one in design.calibration]},
         DONE: {"number": (listener.number or 0) + 1},
