@@ -61,7 +61,8 @@ def test_a_listener_goes_from_the_consent_to_the_end(
         page = client.get(link, headers={"Accept-Language": "es-AR,es;q=0.9"})
         assert (page.status_code, page.headers["Content-Language"]) == (200, "es")
         pages.append(page.text)
-        assert client.get(f"/api{link}").json()["done"] == len(seen)
+        place = client.get(f"/api{link}").json()
+        assert (place["done"], place["steps"]) == (len(seen), 6 + 18 + 4)
         if client.get(f"/api{link}").json()["step"] == "done":
             break
         seen.append(go_on(client, store, design, link))

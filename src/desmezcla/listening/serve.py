@@ -1,6 +1,5 @@
 """Serving a test until it is interrupted."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +46,4 @@ def serve_test(
             tell(f"for anybody: {address}join")
         for id in store.add_listeners(links) or ():
             tell(f"for a listener: {address}p/{id}")
-        started_s = time.monotonic()
         run(app, listening)
-        tell(f"served for {(time.monotonic() - started_s) / 60:.1f} minutes")

@@ -44,7 +44,8 @@ def current_step(design: ListeningTest, listener: ListenerState) -> tuple[Step, 
     """
     steps = all_steps(design, listener)
     if listener.number is None:
-        return steps[0], 0, 1
+        pages = design.trials() + len(design.excerpts) * design.mushra
+        return steps[0], 0, len(asked(design)) + pages
     for place, step in enumerate(steps):
         if any((step.name, scale) not in listener.answers for scale in step.scales):
             return step, place, len(steps)
