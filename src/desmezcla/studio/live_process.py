@@ -8,6 +8,7 @@ is answered with audio, mixed of the stems, and JSON sets gains.
 """
 
 import json
+import signal
 import struct
 import sys
 from typing import IO, Any
@@ -73,6 +74,7 @@ def _json(message: tuple[bytes, bytes] | None) -> dict[str, Any] | None:
 
 def main() -> None:
     """Run on standard input and output; what is wrong is the last message."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its input
     given, out = sys.stdin.buffer, sys.stdout.buffer
     try:
         run(given, out)

@@ -7,29 +7,14 @@ alike; nothing is kept in memory.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Engine,
-    and_,
-    case,
-    create_engine,
-    delete,
-    event,
-    func,
-    select,
-    update,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import and_, case, delete, func, select, update
 from sqlalchemy.orm import sessionmaker
 
-from desmezcla.errors import DesmezclaError, ParameterError
+from desmezcla.studio.database import open_database
 from desmezcla.studio.settings import Settings
-from desmezcla.studio.tables import ACTIVE, ENDED, Base, Job, WorkerRow
-
-_BUSY_S = 30
+from desmezcla.studio.tables import ACTIVE, ENDED, Job, WorkerRow
 
 
 class JobStore:
@@ -56,19 +41,7 @@ class JobStore:
         self._lease_s = lease_s
         self._max_deaths = max_deaths
         self._clock = clock
-        self._engine = _engine(url)
-        try:
-            Base.metadata.create_all(self._engine)
-        except DBAPIError as error:
-            # Of two processes that make the tables at the same time, one is too late.
-            try:
-                Base.metadata.create_all(self._engine)
-            except DBAPIError:
-                shown = make_url(url).render_as_string(hide_password=True)
-                raise DesmezclaError(
-                    f"the database {shown} cannot be opened ({_first_line(error)}); check its "
-                    "address and that its server runs"
-                ) from error
+        self._engine = open_database(url)
         self._session = sessionmaker(self._engine, expire_on_commit=False)
 
     def close(self) -> None:
@@ -108,12 +81,6 @@ class JobStore:
         with self._session() as session:
             mine, everyone, size = session.execute(query).one()
         return int(mine), int(everyone), int(size)
-
-    def position(self, job: Job) -> int:
-        """Return how many jobs wait before this one."""
-        query = select(func.count()).where(Job.state == "waiting", Job.created_s < job.created_s)
-        with self._session() as session:
-            return session.scalars(query).one()
 
     def health(self) -> tuple[int, int, int]:
         """Return the number of workers that live, of jobs that wait, and of jobs that run."""
@@ -322,30 +289,3 @@ def _held(job: Job) -> tuple[Any, ...]:
 
 def _rows(result: Any) -> int:
     return int(result.rowcount)
-
-
-def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
-            event.listen(engine, "connect", _prepare_sqlite)
-            return engine
-        return create_engine(parsed, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise ParameterError(
-            f"--database is no address of a database ({_first_line(error)}); write it as in "
-            "sqlite:////folder/file or postgresql+psycopg://user@host/name, and install its driver"
-        ) from error
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # Readers do not wait for the one who writes, and what is written outlives a loss of power.
-    for setting in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_S * 1000}"):
-        connection.execute(f"PRAGMA {setting}").close()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

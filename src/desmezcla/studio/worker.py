@@ -93,6 +93,8 @@ class Worker:
             self._folders.remove_earlier(job)
             folder.mkdir(parents=True)  # an attempt has a folder that nobody had before
             files, size = self._separate(job, path, folder)
+            # Until the queue has answered, they may be the job's results.
+            kept = True
             kept = self.store.finish(job, files=files, bytes=size)
             if kept:
                 self._folders.remove_upload(job)

@@ -3,7 +3,7 @@
 /** Draws a waveform in the colour of its stem. */
 export function drawWaveform(canvas, [lows, highs]) {
   const { context, width, height } = prepared(canvas);
-  context.fillStyle = getComputedStyle(canvas).getPropertyValue("--stem");
+  context.fillStyle = getComputedStyle(canvas).color;
   const scale = height / 2 / 127;
   for (let x = 0; x < width; x++) {
     const first = Math.floor((x * lows.length) / width);
