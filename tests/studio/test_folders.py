@@ -64,10 +64,12 @@ def test_strangers_are_removed_when_they_are_old(
     assert list(folders.results.iterdir()) == []
 
 
-def test_only_the_last_attempt_stays(tmp_path: Path, make_job: Callable[..., Job]) -> None:
+def test_an_attempt_removes_earlier_ones_and_never_a_later_one(
+    tmp_path: Path, make_job: Callable[..., Job]
+) -> None:
     folders = Folders(tmp_path)
     job = make_job(attempt=3)
-    for attempt in (1, 2, 3):
+    for attempt in (1, 2, 3, 10):
         (folders.results / job.id / str(attempt)).mkdir(parents=True)
     folders.remove_earlier(job)
-    assert [path.name for path in (folders.results / job.id).iterdir()] == ["3"]
+    assert {path.name for path in (folders.results / job.id).iterdir()} == {"3", "10"}

@@ -188,6 +188,15 @@ def test_a_deleted_job_is_lost_to_its_worker(queue: JobStore, make_job: MakeJob)
     assert queue.get(job_id) is None
 
 
+def test_what_is_retried_is_not_cleared_away(queue: JobStore, make_job: MakeJob) -> None:
+    job_id = added(queue, make_job)
+    queue.cancel(job_id)
+    queue.retry(job_id)
+    assert not queue.delete(job_id, only_ended=True)
+    queue.cancel(job_id)
+    assert queue.delete(job_id, only_ended=True)
+
+
 def test_only_what_failed_or_was_cancelled_is_retried(queue: JobStore, make_job: MakeJob) -> None:
     job_id = added(queue, make_job)
     assert not queue.retry(job_id)

@@ -92,7 +92,7 @@ def test_a_job_that_another_has_taken_is_let_go(
     worker.do(job)
     held = now(store, job)
     assert (held.state, held.worker, held.attempt) == ("running", "worker-2", 2)
-    assert "1" not in left(folders, job)
+    assert left(folders, job) == ["2"]
 
 
 def test_a_deleted_job_leaves_nothing(
@@ -191,3 +191,15 @@ def test_a_full_disk_is_told(
     job = queued()
     worker.do(job)
     assert "disk is full" in str(now(store, job).error)
+
+
+def test_a_song_longer_than_it_said_must_still_fit_on_the_disk(
+    settings: Settings, store: JobStore, queued: Queued
+) -> None:
+    worker = Worker("worker-1", settings.model_copy(update={"max_disk_bytes": 1_000_000}))
+    job = queued(bytes=1000)
+    worker.do(job)
+    worker.store.close()
+    failed = now(store, job)
+    assert failed.state == "failed"
+    assert "longer than it says" in str(failed.error)

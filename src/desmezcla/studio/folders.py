@@ -70,9 +70,9 @@ class Folders:
         self.upload(job.id, job.suffix).unlink(missing_ok=True)
 
     def remove_earlier(self, job: Job) -> None:
-        """Remove what attempts before the last one have left."""
+        """Remove what earlier attempts have left; a later one may be another worker's by now."""
         for folder in (self.results / job.id).glob("*"):
-            if folder.name != str(job.attempt):
+            if int(folder.name) < job.attempt:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self, job: Job) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from desmezcla.errors import ParameterError
 from desmezcla.studio.clients import client_of
 from desmezcla.studio.folders import Folders, label_of, suffix_of
-from desmezcla.studio.orders import read_order
+from desmezcla.studio.orders import estimated_bytes, read_order
 from desmezcla.studio.probe import Prober
 from desmezcla.studio.settings import Settings
 from desmezcla.studio.store import JobStore
@@ -24,6 +24,8 @@ from desmezcla.web.app import RequestError
 _MOST_UPLOADS = 32
 # Of one client; a page sends one song after the other.
 _MOST_UPLOADS_OF_ONE = 8
+# What a song is taken to last that does not say; the worker finds out.
+_GUESS_S = 300.0
 
 
 class Intake:
@@ -83,6 +85,9 @@ class Intake:
             order.fits(song)
         except ParameterError as error:
             raise RequestError(422, str(error)) from error
+        duration_s = _GUESS_S if song.duration_s is None else song.duration_s
+        samples = duration_s * song.sample_rate * song.channels
+        results = estimated_bytes(samples, len(order.stems or order.of_model))
         return Job(
             id=job_id,
             client=client,
@@ -93,7 +98,7 @@ class Intake:
             stems=list(order.stems),
             duration_s=song.duration_s,
             state="waiting",
-            bytes=order.estimated_bytes(song, upload.size_bytes),
+            bytes=results + upload.size_bytes,
         )
 
     def _add(self, job: Job) -> None:

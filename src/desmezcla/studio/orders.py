@@ -36,12 +36,15 @@ class Order:
         """
         check_output(self.format, writable_rate(self.format, song.sample_rate), song.channels)
 
-    def estimated_bytes(self, song: Song, upload_bytes: int) -> int:
-        """Return what the results need on the disk, at most; a guess if the song does not say."""
-        count = len(self.stems or self.of_model)
-        duration_s = song.duration_s if song.duration_s is not None else 300.0
-        samples = duration_s * song.sample_rate * song.channels
-        return int(samples * count * _BYTES_PER_SAMPLE) + upload_bytes
+
+def estimated_bytes(samples: float, stems: int) -> int:
+    """Return what stems and their previews need on the disk, at most.
+
+    Args:
+        samples: Of all channels of the song.
+        stems: How many are written.
+    """
+    return int(samples * stems * _BYTES_PER_SAMPLE)
 
 
 def offered() -> list[ReleaseInfo]:

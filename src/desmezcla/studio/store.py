@@ -113,10 +113,13 @@ class JobStore:
             ended_s=None,
         )
 
-    def delete(self, job_id: str) -> bool:
-        """Forget a job, whatever its state. A worker that has it finds out and stops."""
+    def delete(self, job_id: str, *, only_ended: bool = False) -> bool:
+        """Forget a job; a worker that has it finds out and stops. False if there is none."""
+        gone = delete(Job).where(Job.id == job_id)
+        if only_ended:
+            gone = gone.where(Job.state.in_(ENDED))
         with self._session.begin() as session:
-            return _rows(session.execute(delete(Job).where(Job.id == job_id))) == 1
+            return _rows(session.execute(gone)) == 1
 
     # What the supervisor does.
 
@@ -238,6 +241,12 @@ class JobStore:
         )
         with self._session.begin() as session:
             return session.scalars(noted).one_or_none()
+
+    def reserve(self, job: Job, bytes: int) -> int:
+        """Note what a job needs on the disk, and return what all jobs need."""
+        with self._session.begin() as session:
+            session.execute(update(Job).where(*_held(job)).values(bytes=bytes))
+            return int(session.scalars(select(func.coalesce(func.sum(Job.bytes), 0))).one())
 
     def finish(self, job: Job, *, files: dict[str, str], bytes: int) -> bool:
         """Make the results of an attempt those of the job. False if it is not this worker's."""

@@ -81,7 +81,7 @@ class Supervisor:
     def clean(self) -> None:
         """Remove jobs that are no longer kept, and files that belong to none."""
         for job in self._store.expired(self._settings.keep_s):
-            if self._store.delete(job.id):
+            if self._store.delete(job.id, only_ended=True):
                 self._folders.remove(job)
         self._folders.remove_strangers(self._store.ids(), age_s=_STRANGE_S)
         self._store.forget_workers()

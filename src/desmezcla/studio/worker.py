@@ -20,6 +20,7 @@ from desmezcla.audio.reader import AudioReader
 from desmezcla.errors import DesmezclaError
 from desmezcla.inference.provenance import read_provenance
 from desmezcla.studio.folders import Folders
+from desmezcla.studio.orders import estimated_bytes
 from desmezcla.studio.preview import make_preview
 from desmezcla.studio.probe import too_long, without_path
 from desmezcla.studio.settings import Settings
@@ -120,8 +121,9 @@ class Worker:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _separate(self, job: Job, path: Path, folder: Path) -> tuple[dict[str, str], int]:
-        self._measure(job, path)
+        samples = self._measure(job, path)
         separator = self._loaded(job.model)
+        self._reserve(job, estimated_bytes(samples, len(job.stems or separator.stems)))
         result = separator.separate_file(
             path,
             folder,
@@ -143,17 +145,31 @@ class Worker:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return {stem: file.name for stem, file in result.paths.items()}, size
 
-    def _measure(self, job: Job, path: Path) -> None:
-        """Read the song to its end: what a file says of its length may be wrong on purpose."""
+    def _measure(self, job: Job, path: Path) -> int:
+        """Read the song to its end, and return the samples of all its channels.
+
+        What a file says of its length may be wrong on purpose.
+        """
         with AudioReader(path) as reader:
             most = self._settings.max_duration_s * reader.sample_rate
-            samples = 0
+            length = 0
             for block in reader.blocks():
-                samples += block.shape[1]
-                if samples > most:
-                    duration_s = samples / reader.sample_rate
+                length += block.shape[1]
+                if length > most:
+                    duration_s = length / reader.sample_rate
                     raise too_long(job.name, duration_s, self._settings.max_duration_s)
                 self._check()
+            return length * reader.channels
+
+    def _reserve(self, job: Job, needed_bytes: int) -> None:
+        """Make sure that there is room for the results, should they need more than was promised."""
+        if needed_bytes > job.bytes:
+            size = self.store.reserve(job, needed_bytes)
+            if size > self._settings.max_disk_bytes:
+                raise DesmezclaError(
+                    f"{job.name!r} is longer than it says, and its stems do not fit on the "
+                    "server's disk; delete jobs, or export the song again"
+                )
         self._note(_MEASURED, None)
 
     def _loaded(self, model: str) -> "Separator":
