@@ -1,11 +1,15 @@
 """Forms as they come in, however they are cut."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
+from desmezcla.studio import uploads
 from desmezcla.studio.uploads import Upload
 from desmezcla.web.app import RequestError
 
@@ -75,3 +79,45 @@ def test_no_more_is_written_than_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(RequestError):
         read(path, form(part("file", bytes(100_000), "a")), piece=100, max_bytes=1000)
     assert path.stat().st_size <= 1000
+
+
+def request_of(messages: list[dict[str, Any]]) -> Request:
+    """Return a request that gets these messages, and then waits for ever."""
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=boundary")]
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "words"),
+    [
+        ([], 408, "nothing has come"),
+        ([{"type": "http.disconnect"}], 400, "the connection ended in the middle"),
+    ],
+)
+def test_a_client_that_stops_in_the_middle_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    last: list[dict[str, Any]],
+    status: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(uploads, "_PATIENCE_S", 0.1)
+    path = tmp_path / "file"
+    begun = part("file", b"x" * 100, "a.wav")
+    messages = [{"type": "http.request", "body": begun, "more_body": True}, *last]
+
+    async def take() -> None:
+        async with uploads.received(request_of(messages), path, max_bytes=1000):
+            raise AssertionError("it is not complete")
+
+    with pytest.raises(RequestError, match=words) as caught:
+        asyncio.run(take())
+    assert caught.value.status == status
+    assert not path.exists()

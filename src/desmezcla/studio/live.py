@@ -185,7 +185,7 @@ async def _to_client(socket: WebSocket, process: asyncio.subprocess.Process) -> 
     while (message := await _receive(process)) is not None:
         kind, content = message
         if kind == b"a":
-            await socket.send_bytes(content)
+            await asyncio.wait_for(socket.send_bytes(content), _SILENT_S)
         else:
             raise Refused(json.loads(content)["error"])
 
