@@ -366,6 +366,12 @@ def test_correlations_equal_those_computed_apart(
     assert set(found.correlations["metric"]) == {"SDR", "ISR", "SIR", "SAR", "global_SDR"}
 
 
+def test_scores_of_other_songs_are_refused(panel: tuple[Panel, Ratings], tmp_path: Path) -> None:
+    _, scores = with_scores(panel[1], tmp_path)
+    with pytest.raises(ParameterError, match="none of the results"):
+        analyse(panel[1], scores=scores.assign(song="another"))
+
+
 def test_correlations_of_too_little_are_none() -> None:
     assert all(map(math.isnan, correlated([1, 2, 3], [1, 2, 3])))
     assert all(map(math.isnan, correlated([1, 1, 1, 1], [1, 2, 3, 4])))

@@ -22,7 +22,7 @@ from desmezcla.listening.store import Store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
-from .browsing import MEANS, PHONE, Listener, find_chromium, look, mean_noted  # noqa: E402
+from .browsing import AXE, MEANS, PHONE, Listener, find_chromium, look, mean_noted  # noqa: E402
 
 RATE = 44100
 TOKEN = "b" * 20
@@ -126,6 +126,13 @@ def stored(server: Server, number: int) -> dict[tuple[str, str], str]:
 def notes() -> dict[int, Listener]:
     """Give what the listeners of the tests above noted, for those below."""
     return {}
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-playwright-python, the checker, is not installed")
+def test_the_checker_of_accessibility_finds_what_is_wrong(context: Any) -> None:
+    page = context.new_page()
+    page.set_content('<html lang="en"><title>x</title><main><h1>x</h1><input></main></html>')
+    assert any("label" in one for one in look(page, "wrong"))
 
 
 def test_a_listener_takes_the_whole_test_with_keys_and_nothing_is_in_the_way(

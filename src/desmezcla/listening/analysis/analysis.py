@@ -105,7 +105,7 @@ def analyse(
         scores: Objective scores, as `read_scores` returns them.
 
     Errors:
-        ParameterError: if nobody is left.
+        ParameterError: if nobody is left, or the objective scores are of other songs.
     """
     verdicts = screen(everything)
     kept = [one.listener for one in verdicts if not (screened and one.broken)]
@@ -119,6 +119,11 @@ def analyse(
     table, groupings = with_groups(ratings)
     by_excerpt = mean_scores(first, ("scale", "condition", "song", "stem"))
     found = None if scores is None else points(scores, by_excerpt)
+    if found is not None and not len(found):
+        raise ParameterError(
+            "--scores: none of the results has a score of a song and stem that was heard; evaluate "
+            "the same songs under the same names"
+        )
     stems = tuple(dict.fromkeys(excerpt.stem for excerpt in ratings.design.excerpts))
     return Analysis(
         everything=everything,

@@ -65,7 +65,7 @@ export class Answers {
   async settled() {
     while (this.queue().length > 0) {
       await this.flush();
-      if (this.queue().length > 0) await new Promise((resolve) => setTimeout(resolve, 200));
+      if (this.queue().length > 0) await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }
 
