@@ -239,7 +239,8 @@ def test_every_page_fits_and_is_accessible(
     page.click("[data-stem=drums] [data-action=spectrogram]")
     page.click("summary")
     desk = page.url
-    for name, path in (("desk", desk), ("home", "/"), ("live", "/live"), ("docs", "/docs")):
+    paths = {"desk": desk, "home": "/", "live": "/live", "docs": "/docs", "problem": "/nothing"}
+    for name, path in paths.items():
         if name != "desk":
             page.goto(path)
         page.wait_for_load_state("networkidle") if name == "docs" else page.wait_for_timeout(500)
