@@ -2,7 +2,8 @@
 
 A fence ```` ```bash network ```` marks commands that need a network; they are skipped here, one
 skip each, and a command may stand in such a fence only if it names a release of the catalog. In the
-same way ```` ```bash device ```` marks what needs an audio device, which is `live` alone.
+same way ```` ```bash device ```` marks what needs an audio device, which is `live` alone, and
+```` ```bash server ```` what answers until it is ended.
 """
 
 import doctest
@@ -162,15 +163,16 @@ def test_both_readmes_show_the_same_commands_and_code() -> None:
 @pytest.mark.parametrize("command", [c for page in README_COMMANDS for c in page], ids=str)
 def test_marked_fences_hold_just_what_fetches_a_release_or_plays(command: Command) -> None:
     fetches = bool(set(command.text.split()) & set(catalog()))
-    plays = command.text.split()[1] == "live"
-    assert command.mark == ("network" if fetches else "device" if plays else "")
+    kinds = {"live": "device", "serve": "server"}
+    stays = kinds.get(command.text.split()[1], "")
+    assert command.mark == ("network" if fetches else stays)
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("separate", "live", "stream", "models", "data", "train", "diagnose", "evaluate"),
-        *("compare", "export"),
+        *("compare", "export", "serve", "listen"),
     ],
 )
 def test_the_page_of_the_command_line_tells_every_option_and_no_other(name: str) -> None:

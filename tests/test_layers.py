@@ -29,6 +29,7 @@ ROOMS = (
     "exporting",
     "batch",
     "live",
+    "web",
     "listening",
     "studio",
     "cli",

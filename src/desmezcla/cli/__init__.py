@@ -12,9 +12,11 @@ from desmezcla.cli.data import app as data_app
 from desmezcla.cli.diagnose import diagnose
 from desmezcla.cli.evaluate import evaluate
 from desmezcla.cli.export import export
+from desmezcla.cli.listen import app as listen_app
 from desmezcla.cli.live import live
 from desmezcla.cli.models import app as models_app
 from desmezcla.cli.separate import separate
+from desmezcla.cli.serve import serve
 from desmezcla.cli.stream import stream
 from desmezcla.cli.train import train
 from desmezcla.errors import DesmezclaError, ParameterError
@@ -29,6 +31,7 @@ app = typer.Typer(
 app.command()(separate)
 app.command()(live)
 app.command()(stream)
+app.command()(serve)
 app.command()(train)
 app.command()(diagnose)
 app.command()(evaluate)
@@ -36,6 +39,7 @@ app.command()(compare)
 app.command()(export)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.add_typer(listen_app, name="listen")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""Listening tests: people rate separated stems in a browser, and the ratings are analysed."""
