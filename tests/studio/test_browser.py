@@ -86,7 +86,7 @@ def separated(page: Any, song: Path, file_format: str = "wav") -> None:
     page.select_option("#format", file_format)
     page.click("button[type=submit]")
     page.click("#jobs a:has-text('Open')")
-    until(page, "window.desk")
+    until(page, "window.desk.player")
 
 
 def until(page: Any, expression: str) -> None:
