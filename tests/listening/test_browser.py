@@ -97,7 +97,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
     # The checker of accessibility is a script that the pages' own rules would not let in.
-    opened = browser.new_context(viewport=PHONE, locale="en-GB", bypass_csp=True)
+    # Colours that are on their way from one scheme to the other are no colours of a page.
+    opened = browser.new_context(
+        viewport=PHONE, locale="en-GB", bypass_csp=True, reduced_motion="reduce"
+    )
     opened.set_default_timeout(20_000)
     yield opened
     opened.close()
