@@ -222,7 +222,10 @@ def _add_join_routes(app: FastAPI, design: ListeningTest, store: Store, pages: P
     @app.get("/join", response_class=HTMLResponse)
     def invitation(request: Request) -> Response:
         """Invite anybody to take part."""
-        return pages.render(request, "join.html", test=design)
+        answer = pages.render(request, "join.html", test=design)
+        # Without a referrer, browsers hide the origin of a form, and the guard refuses it.
+        answer.headers["Referrer-Policy"] = "same-origin"
+        return answer
 
     @app.post("/join", status_code=303, response_class=RedirectResponse)
     def join() -> Response:
