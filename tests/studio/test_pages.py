@@ -105,6 +105,6 @@ def test_the_description_of_the_api(client: TestClient) -> None:
     }
     page = client.get("/docs").text
     if swagger_folder() is None:
-        assert "pip install swagger-ui-bundle" in page
+        assert "pip install fastapi-offline" in page
     else:
         assert "/static/swagger/swagger-ui-bundle.js" in page

@@ -102,10 +102,8 @@ class StudioPages:
 
 
 def swagger_folder() -> Path | None:
-    """Return the folder of Swagger UI, if it is installed."""
-    found = importlib.util.find_spec("swagger_ui_bundle")
+    """Return the folder of Swagger UI, if it is installed: fastapi-offline carries its files."""
+    found = importlib.util.find_spec("fastapi_offline")
     if found is None or found.origin is None:
         return None
-    folder = Path(found.origin).parent / "vendor"
-    versions = sorted(path for path in folder.glob("*") if (path / "swagger-ui.css").is_file())
-    return versions[-1] if versions else None
+    return Path(found.origin).parent / "static"
