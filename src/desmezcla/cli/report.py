@@ -65,11 +65,13 @@ def log_to(console: Console, *, quiet: bool, verbose: bool) -> Iterator[None]:
         console=console, show_time=False, show_path=False, markup=False, highlighter=None
     )
     log = logging.getLogger("desmezcla")
+    before = log.level
     log.addHandler(handler)
     log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
     try:
         yield
     finally:
+        log.setLevel(before)
         log.removeHandler(handler)
 
 

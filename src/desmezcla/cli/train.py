@@ -124,46 +124,36 @@ def _seconds(text: str | None) -> float | None:
 @contextlib.contextmanager
 def _shown(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
     """Give a function that shows events: a line per epoch, and a bar where there is a terminal."""
-    import logging
-
     from rich.console import Console
-    from rich.logging import RichHandler
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from desmezcla.cli.report import log_to
+
     console = Console(stderr=True)
-    handler = RichHandler(
-        console=console, show_time=False, show_path=False, markup=False, highlighter=None
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
     )
-    log = logging.getLogger("desmezcla")
-    log.addHandler(handler)
-    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
-    try:
-        with Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        ) as bar:
-            task = bar.add_task("starting", total=1.0, facts="")
+    with log_to(console, quiet=quiet, verbose=verbose), bar:
+        task = bar.add_task("starting", total=1.0, facts="")
 
-            def report(event: Event) -> None:
-                if as_json and event["event"] not in ("progress", "render"):
-                    typer.echo(json.dumps(event))
-                if event["event"] == "render":
-                    bar.update(task, completed=event["fraction"], description="rendering songs")
-                elif event["event"] == "progress":
-                    name = f"epoch {event['epoch']}"
-                    bar.update(
-                        task, completed=event["fraction"], description=name, facts=_facts(event)
-                    )
-                elif not quiet:
-                    _print(console, event)
+        def report(event: Event) -> None:
+            if as_json and event["event"] not in ("progress", "render"):
+                typer.echo(json.dumps(event))
+            if event["event"] == "render":
+                bar.update(task, completed=event["fraction"], description="rendering songs")
+            elif event["event"] == "progress":
+                name = f"epoch {event['epoch']}"
+                bar.update(task, completed=event["fraction"], description=name, facts=_facts(event))
+            elif not quiet:
+                _print(console, event)
 
-            yield report
-    finally:
-        log.removeHandler(handler)
+        yield report
 
 
 def _facts(event: Event) -> str:
