@@ -141,6 +141,17 @@ def test_the_token_leaves_the_address_and_stays_as_a_cookie(guarded: TestClient)
     assert elsewhere.headers["location"] == "/evil.example"
 
 
+def test_people_are_asked_for_the_token_on_a_page(guarded: TestClient) -> None:
+    people = {"accept": "text/html,*/*;q=0.8", "accept-language": "es"}
+    asked = guarded.get("/thing", headers=people)
+    assert asked.status_code == 401
+    assert 'name="token"' in asked.text
+    assert "Este servidor pide una clave" in asked.text
+    assert guarded.post("/thing", headers=people).json()["detail"]
+    entered = guarded.get("/thing", params={"token": TOKEN}, headers=people)
+    assert entered.status_code == 303
+
+
 def test_open_paths_need_no_token(guarded: TestClient) -> None:
     assert guarded.get("/open/thing").status_code == 200
     assert guarded.get("/static/web/base.css").status_code == 200

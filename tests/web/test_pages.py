@@ -65,6 +65,13 @@ def test_a_page_is_in_the_language_and_escapes_what_it_shows(room: Path) -> None
     assert "set-cookie" not in Pages(room).render(request(), "page.html", name="x").headers
 
 
+def test_links_of_a_page_stay_on_the_server(room: Path) -> None:
+    elsewhere = Request(request().scope | {"path": "//evil.example/x"})
+    html = bytes(Pages(room).render(elsewhere, "page.html", name="x").body).decode()
+    assert 'href="/evil.example/x?lang=es"' in html
+    assert '"//' not in html
+
+
 def test_texts_that_lack_a_language_are_refused(room: Path) -> None:
     assert set(load_texts(room / "texts")) == set(LANGUAGES)
     with (room / "texts" / "en.yaml").open("a", encoding="utf-8") as file:

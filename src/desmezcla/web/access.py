@@ -3,10 +3,12 @@
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -67,15 +69,23 @@ class Guard:
         host: The address the server listens at.
         token: What requests must show, or None.
         open_paths: Beginnings of paths that need no token.
+        entrance: Makes the page that asks people for the token.
     """
 
     def __init__(
-        self, app: ASGIApp, *, host: str, token: str | None, open_paths: tuple[str, ...] = ()
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        token: str | None,
+        open_paths: tuple[str, ...] = (),
+        entrance: Callable[[Request], Response] | None = None,
     ) -> None:
         self.app = app
         self.local = is_loopback(host)
         self.token = token
         self.open_paths = open_paths
+        self.entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -111,6 +121,8 @@ class Guard:
         bearer = headers.get("authorization", "").partition("Bearer ")[2]
         if any(self._is_right(given) for given in (bearer, _cookie(headers))):
             return None
+        if self.entrance and scope["type"] == "http" and _is_for_people(scope, headers):
+            return self.entrance(Request(scope))
         return _refused(
             401,
             "a token is needed: open the address with ?token=…, or send Authorization: Bearer …",
@@ -145,6 +157,10 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return morsel.value if morsel is not None else ""
+
+
+def _is_for_people(scope: Scope, headers: Headers) -> bool:
+    return scope["method"] == "GET" and "text/html" in headers.get("accept", "")
 
 
 def _refused(status: int, detail: str) -> Response:

@@ -13,6 +13,7 @@ from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.version import VERSION
 from desmezcla.web.access import Guard
 from desmezcla.web.headers import SecurityHeaders
+from desmezcla.web.pages import Pages
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -59,7 +60,14 @@ def make_app(
         app.mount(path, StaticFiles(directory=folder), name=path)
     # The last one that is added sees a request first.
     app.add_middleware(_Surprises)
-    app.add_middleware(Guard, host=host, token=token, open_paths=(*folders, *open_paths))
+    pages = Pages(STATIC.parent)
+    app.add_middleware(
+        Guard,
+        host=host,
+        token=token,
+        open_paths=(*folders, *open_paths),
+        entrance=lambda request: pages.render(request, "entrance.html", status=401),
+    )
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(DesmezclaError, _explained)
     return app

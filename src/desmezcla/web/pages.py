@@ -100,7 +100,8 @@ class Pages:
             lang=language,
             languages=LANGUAGES,
             version=VERSION,
-            path=request.url.path,
+            # One slash: a link to a path that begins with two would name another host.
+            path="/" + request.url.path.lstrip("/\\"),
             **values,
         )
         answer = HTMLResponse(html, status)
