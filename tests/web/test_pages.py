@@ -66,7 +66,7 @@ def test_a_page_is_in_the_language_and_escapes_what_it_shows(room: Path) -> None
 
 
 def test_links_of_a_page_stay_on_the_server(room: Path) -> None:
-    elsewhere = Request(request().scope | {"path": "//evil.example/x"})
+    elsewhere = Request({**request().scope, "path": "//evil.example/x"})
     html = bytes(Pages(room).render(elsewhere, "page.html", name="x").body).decode()
     assert 'href="/evil.example/x?lang=es"' in html
     assert '"//' not in html
