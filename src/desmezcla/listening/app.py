@@ -1,12 +1,10 @@
 """The server of a test: pages for listeners and for who runs it, and the API behind them."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Request
 from fastapi import Path as InPath
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -102,21 +100,12 @@ def listening_app(
         open_paths=("/p/", "/api/p/", *(("/join",) if open else ())),
         description="Answers of listeners, and progress for who runs the test.",
     )
-    app.add_exception_handler(RequestValidationError, _invalid)
     pages = Pages(_HERE)
     _add_listener_routes(app, folder, design, store, pages)
     _add_admin_routes(app, design, store, pages, open=open)
     if open:
         _add_join_routes(app, design, store, pages)
     return app
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    # What was sent is not repeated: it may be what JSON cannot hold, nor can its names.
-    assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    content = json.dumps({"detail": "; ".join(problems)}, ensure_ascii=True)
-    return Response(content, 422, media_type="application/json")
 
 
 def _add_listener_routes(

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi.responses import Response
 
-from desmezcla.errors import DesmezclaError, ParameterError
 from desmezcla.releases.store import list_releases
 from desmezcla.studio.api import Api
 from desmezcla.studio.bulletin import Bulletin
@@ -19,7 +16,7 @@ from desmezcla.studio.live import Live
 from desmezcla.studio.pages import StudioPages, swagger_folder
 from desmezcla.studio.settings import Settings
 from desmezcla.studio.store import JobStore
-from desmezcla.web.app import RequestError, make_app
+from desmezcla.web.app import EXPLAINED, explained, make_app, told
 
 _HERE = Path(__file__).parent
 _ABOUT = """Separates songs into stems.
@@ -57,29 +54,16 @@ def studio_app(
     app.include_router(api.router())
     app.include_router(Live(settings).router())
     app.include_router(pages.router())
-    for kind in (DesmezclaError, HTTPException, RequestValidationError):
+    for kind in EXPLAINED:
         app.add_exception_handler(kind, _explaining(pages))
     return app
 
 
 def _explaining(pages: StudioPages) -> Callable[[Request, Any], Awaitable[Response]]:
     async def explain(request: Request, error: Exception) -> Response:
-        status, detail = _told(error)
         wants_page = "text/html" in request.headers.get("accept", "")
         if wants_page and not request.url.path.startswith("/api/"):
-            return pages.problem(request, status, detail)
-        return JSONResponse({"detail": detail}, status, headers=getattr(error, "headers", None))
+            return pages.problem(request, *told(error))
+        return await explained(request, error)
 
     return explain
-
-
-def _told(error: Exception) -> tuple[int, str]:
-    """Return the status and the text of an error."""
-    if isinstance(error, RequestError):
-        return error.status, str(error)
-    if isinstance(error, HTTPException):
-        return error.status_code, str(error.detail)
-    if isinstance(error, RequestValidationError):
-        found = error.errors()
-        return 422, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found)
-    return (422 if isinstance(error, ParameterError) else 500), str(error)

@@ -22,6 +22,7 @@ from desmezcla.live.mixer import MAX_GAIN
 from desmezcla.studio.live_process import HEADER, MOST_BYTES
 from desmezcla.studio.orders import offered
 from desmezcla.studio.settings import Settings
+from desmezcla.web.app import findings
 
 _START_S = 60.0
 # A client that neither sends nor hears for so long has gone.
@@ -122,8 +123,7 @@ def _read(kind: type[Any], text: str) -> Any:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise Refused(f"the message is not understood: {problems}") from error
+        raise Refused(f"the message is not understood: {findings(error)}") from error
 
 
 @contextlib.asynccontextmanager

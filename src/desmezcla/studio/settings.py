@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from desmezcla.errors import ParameterError
+from desmezcla.releases.release import explain
 from desmezcla.releases.store import home_folder
 
 MIB = 1 << 20
@@ -61,7 +62,4 @@ def make_settings(**fields: object) -> Settings:
     try:
         return Settings.model_validate(fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors()
-        )
-        raise ParameterError(problems) from error
+        raise ParameterError(explain(error)) from error

@@ -1,11 +1,15 @@
 """An application with guard, headers, static files, and errors that people can read."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +21,8 @@ from desmezcla.web.pages import Pages
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
+# Errors that are told to whoever sent the request.
+EXPLAINED = (DesmezclaError, HTTPException, RequestValidationError)
 
 
 class RequestError(DesmezclaError):
@@ -69,16 +75,34 @@ def make_app(
         entrance=lambda request: pages.render(request, "entrance.html", status=401),
     )
     app.add_middleware(SecurityHeaders)
-    app.add_exception_handler(DesmezclaError, _explained)
+    for kind in EXPLAINED:
+        app.add_exception_handler(kind, explained)
     return app
 
 
-async def _explained(request: Request, error: Exception) -> JSONResponse:
+def told(error: Exception) -> tuple[int, str]:
+    """Return the status and the text of an error that has a handler."""
     if isinstance(error, RequestError):
-        status = error.status
-    else:
-        status = 422 if isinstance(error, ParameterError) else 500
-    return JSONResponse({"detail": str(error)}, status)
+        return error.status, str(error)
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail)
+    if isinstance(error, RequestValidationError):
+        return 422, findings(error)
+    return (422 if isinstance(error, ParameterError) else 500), str(error)
+
+
+def findings(error: RequestValidationError | ValidationError) -> str:
+    """Return what is wrong with a request: places and rules, without what was sent."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+
+
+async def explained(request: Request, error: Exception) -> Response:
+    """Answer an error as JSON."""
+    status, detail = told(error)
+    # In ASCII: a name that was sent may be what UTF-8 cannot hold.
+    content = json.dumps({"detail": detail})
+    headers = getattr(error, "headers", None)
+    return Response(content, status, headers=headers, media_type="application/json")
 
 
 class _Surprises:

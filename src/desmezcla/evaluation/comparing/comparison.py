@@ -11,6 +11,7 @@ from desmezcla.errors import EvaluationError, ParameterError
 from desmezcla.evaluation.comparing.comparison_files import (
     Section,
     csv_page,
+    frame_csv,
     latex_page,
     markdown_page,
     write_text,
@@ -172,8 +173,10 @@ def _comparison_texts(
     return {
         "comparison.md": markdown_page(title, sections, notes),
         "comparison.tex": latex_page(title, sections, notes),
-        "comparison.csv": _csv(_tidy(scores)),
-        "per_track.csv": _csv(scores.tracks.assign(frames_by=_frames_by(scores.tracks, scores))),
+        "comparison.csv": frame_csv(_tidy(scores)),
+        "per_track.csv": frame_csv(
+            scores.tracks.assign(frames_by=_frames_by(scores.tracks, scores))
+        ),
     }
 
 
@@ -195,11 +198,6 @@ def _tidy(scores: Scored) -> "DataFrame":
         level=averaging.level,
         settings=[settings if metric in FRAME_METRICS else "" for metric in summary["metric"]],
     )
-
-
-def _csv(table: "DataFrame") -> str:
-    text: str = table.to_csv(index=False, lineterminator="\n", float_format="%.9g")
-    return text
 
 
 def _frames_by(table: "DataFrame", scores: Scored) -> list[str]:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from desmezcla.errors import EvaluationError
 from desmezcla.evaluation.comparing.text_table import (
@@ -13,6 +14,9 @@ from desmezcla.evaluation.comparing.text_table import (
     markdown,
     markdown_text,
 )
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Section = tuple[str, Sequence[TextTable]]
 """A heading and the tables below it; those without rows are left out."""
@@ -46,6 +50,12 @@ def csv_page(tables: Iterable[TextTable]) -> str:
         notes = [csv_text(TextTable("", (note,), ())) for note in table.notes]
         parts.append("".join([title, csv_text(table), *notes]))
     return "\n".join(parts)
+
+
+def frame_csv(table: "DataFrame") -> str:
+    """Return a table of numbers as CSV, with nine digits."""
+    text: str = table.to_csv(index=False, lineterminator="\n", float_format="%.9g")
+    return text
 
 
 def write_text(path: Path, text: str) -> Path:

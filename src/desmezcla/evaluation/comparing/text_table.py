@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from dataclasses import dataclass
 
@@ -62,6 +63,17 @@ _LATEX = {
 }
 
 _BOLD = re.compile(r"\*\*(?P<bold>.+?)\*\*(?P<rest>.*)", re.DOTALL)
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as text.
+
+    >>> p_value(0.0123), p_value(1e-9), p_value(float("nan"))
+    ('0.012', '< 0.001', '–')
+    """
+    if not math.isfinite(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def bold(text: str) -> str:

@@ -1,8 +1,6 @@
 """The page of a report: what stands in it, and writing it."""
 
-import base64
 import functools
-import hashlib
 import importlib.resources
 import math
 import re
@@ -15,9 +13,10 @@ from desmezcla.evaluation.comparing.comparison_files import write_text
 from desmezcla.evaluation.comparing.comparison_tables import Averaging, Scored, scored
 from desmezcla.evaluation.comparing.statistics import friedman_tests, mean_ranks, paired_tests
 from desmezcla.evaluation.comparing.tables import MEAN
-from desmezcla.evaluation.optional import require
+from desmezcla.evaluation.comparing.text_table import p_value
 from desmezcla.evaluation.report.excerpts import LIMIT_BYTES, read_excerpts
 from desmezcla.evaluation.report.plots import all_tracks, chart_data
+from desmezcla.evaluation.report.self_contained import page_template, policy_hash
 from desmezcla.evaluation.scores import METRICS, Results
 from desmezcla.version import VERSION
 
@@ -104,8 +103,8 @@ def render(
         version=VERSION,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
     )
     return text
 
@@ -123,28 +122,12 @@ def _check(results: Sequence[Results]) -> None:
 
 @functools.cache
 def _template() -> Any:
-    jinja2 = require("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("desmezcla.evaluation", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    # The filter `tojson` writes <, > and & as escapes; what is no number in JSON must not come.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters.update(db=_db, p_value=_p_value)
-    return environment.get_template("report.html.j2")
+    return page_template("desmezcla.evaluation", "report", db=_db, p_value=p_value)
 
 
 def _own_text(name: str) -> str:
     """Return a file of this package; with lines that end as a browser will see them."""
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """Return what names a text in a Content-Security-Policy: no other script or style is run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _systems(results: Sequence[Results]) -> list[dict[str, Any]]:
@@ -207,9 +190,3 @@ def _notes(results: Sequence[Results]) -> list[tuple[str, str, str]]:
 
 def _db(score: float) -> str:
     return f"{score:.2f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(score) else "–"
-
-
-def _p_value(p: float) -> str:
-    if not math.isfinite(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import hashlib
 import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from desmezcla.evaluation.comparing.text_table import (
     split_bold,
     text_columns,
 )
+from desmezcla.evaluation.report.self_contained import page_template, policy_hash
 from desmezcla.listening.analysis.plots import Plot
-from desmezcla.listening.optional import require
 from desmezcla.version import VERSION
 
 
@@ -53,25 +52,21 @@ def html_page(title: str, lead: str, sections: Sequence[Section], raw_csv: str) 
         raw=_data_url("text/csv", raw_csv),
         version=VERSION,
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
     )
     return text
 
 
 @functools.cache
 def _template() -> Any:
-    jinja2 = require("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("desmezcla.listening", "analysis"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+    return page_template(
+        "desmezcla.listening",
+        "analysis",
+        heads=joined_heads,
+        split_bold=split_bold,
+        is_text=text_columns,
+        picture=_picture,
     )
-    environment.filters.update(
-        heads=joined_heads, split_bold=split_bold, is_text=text_columns, picture=_picture
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _style() -> str:
@@ -87,8 +82,3 @@ def _picture(plot: Plot) -> str:
 
 def _data_url(kind: str, text: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(text.encode()).decode('ascii')}"
-
-
-def _hash(text: str) -> str:
-    """Return what names a text in a Content-Security-Policy: no other style is used."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desmezcla.errors import DesmezclaError, EvaluationError
-from desmezcla.evaluation.comparing.comparison_files import latex_page, markdown_page, write_text
+from desmezcla.evaluation.comparing.comparison_files import (
+    frame_csv,
+    latex_page,
+    markdown_page,
+    write_text,
+)
 from desmezcla.evaluation.comparing.text_table import TextTable
 from desmezcla.listening.analysis.analysis import Analysis, analyse
 from desmezcla.listening.analysis.correlation import read_scores
@@ -161,8 +166,8 @@ def _write(analysis: Analysis, out: Path) -> tuple[Path, ...]:
         "report.html": html_page(title, lead, parts, raw),
         "listening.md": markdown_page(title, tables, notes),
         "listening.tex": latex_page(title, tables, notes),
-        "listening.csv": _csv(summary(analysis)),
-        "pairs.csv": _csv(
+        "listening.csv": frame_csv(summary(analysis)),
+        "pairs.csv": frame_csv(
             pandas.concat(
                 [effects.pairs.assign(scale=scale) for scale, effects in analysis.effects.items()]
             )
@@ -171,10 +176,5 @@ def _write(analysis: Analysis, out: Path) -> tuple[Path, ...]:
         **{f"plots/{plot.name}.svg": plot.svg for plot in plots},
     }
     if analysis.correlations is not None:
-        texts["correlations.csv"] = _csv(analysis.correlations)
+        texts["correlations.csv"] = frame_csv(analysis.correlations)
     return tuple(write_text(out / name, text) for name, text in texts.items())
-
-
-def _csv(table: "DataFrame") -> str:
-    text: str = table.to_csv(index=False, lineterminator="\n", float_format="%.9g")
-    return text

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from desmezcla.evaluation.comparing.text_table import TextTable, bold
+from desmezcla.evaluation.comparing.text_table import TextTable, bold, p_value
 from desmezcla.listening.analysis.analysis import Analysis, ScaleEffects
 from desmezcla.listening.analysis.effects import Anova, MixedModel
 from desmezcla.listening.analysis.screening import rule_texts
@@ -30,13 +30,6 @@ def number(value: float, digits: int = 2) -> str:
     if not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    """Return a p-value as text."""
-    if not math.isfinite(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def overall_table(analysis: Analysis) -> TextTable:
