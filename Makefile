@@ -1,6 +1,7 @@
 # make demo            separate a song that the project rendered itself
 # make demo SONG=path  separate a song of yours
 # make test            run every test
+# make bench           measure, beside the peers, and write docs/benchmarks.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,7 +42,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

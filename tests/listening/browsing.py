@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +16,6 @@ from desmezcla.listening.design import ListeningTest
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 # What a listener is said to hear of each condition.
 MEANS = {"clean": 4.2, "leaky": 2.6, "reference": 4.9}
-
-
-def find_chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    with playwright.sync_playwright() as starting:
-        own = starting.chromium.executable_path
-    return own if Path(own).exists() else found
 
 
 def axe_script() -> str | None:

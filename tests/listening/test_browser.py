@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import soundfile
+from numpy.typing import NDArray
 
-from desmezcla.datasets.demo import render_song
 from desmezcla.listening.analysis.analysis import analyse
 from desmezcla.listening.analysis.report import write_listening_report
 from desmezcla.listening.create import CreateOptions, create_test
@@ -22,12 +22,11 @@ from desmezcla.listening.store import Store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
-from .browsing import AXE, MEANS, PHONE, Listener, find_chromium, look, mean_noted  # noqa: E402
+from .browsing import AXE, MEANS, PHONE, Listener, look, mean_noted  # noqa: E402
 
 RATE = 44100
 TOKEN = "b" * 20
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+Stems = dict[str, NDArray[np.float32]]
 
 
 @dataclass
@@ -46,15 +45,14 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a test of a rendered song, which two systems have separated more or less well."""
+def folder(tmp_path_factory: pytest.TempPathFactory, true_stems: Stems) -> Path:
+    """Make a test of a song, which two systems have separated more or less well."""
     root = tmp_path_factory.mktemp("browser")
-    stems = render_song(seed=0, duration_s=4.0)
     for system, leak in (("true", 0.0), ("clean", 0.05), ("leaky", 0.6)):
         (root / system / "song").mkdir(parents=True)
         for name in ("vocals", "drums"):
-            rest = sum(audio for other, audio in stems.items() if other != name)
-            audio = 0.5 * (stems[name] + leak * rest)
+            rest = sum(audio for other, audio in true_stems.items() if other != name)
+            audio = 0.5 * (true_stems[name] + leak * rest)
             soundfile.write(root / system / "song" / f"{name}.wav", audio.T, RATE)
     options = CreateOptions(
         {"clean": root / "clean", "leaky": root / "leaky"},
@@ -85,10 +83,10 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(chromium: str) -> Iterator[Any]:
     with playwright.sync_playwright() as starting:
         opened = starting.chromium.launch(
-            executable_path=CHROMIUM, args=["--autoplay-policy=no-user-gesture-required"]
+            executable_path=chromium, args=["--autoplay-policy=no-user-gesture-required"]
         )
         yield opened
         opened.close()

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,28 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-
-from desmezcla.datasets.demo import render_song
+from numpy.typing import NDArray
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser")
+Stems = dict[str, NDArray[np.float32]]
+
 STEMS = ["vocals", "drums", "bass", "other"]
 PATIENCE_MS = 60_000
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
-def _chromium() -> str | None:
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-
-if _chromium() is None:
-    pytest.skip("no Chromium is installed (chromium on the path, or $CHROMIUM)", True)
-
-
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(chromium: str) -> Iterator[Any]:
     with playwright.sync_playwright() as running:
         opened = running.chromium.launch(
-            executable_path=_chromium(),
+            executable_path=chromium,
             args=[
                 "--no-sandbox",
                 "--use-fake-ui-for-media-stream",
@@ -47,10 +39,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def real_song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def song(tmp_path_factory: pytest.TempPathFactory, true_stems: Stems) -> Path:
     path = tmp_path_factory.mktemp("song") / "My song.wav"
-    song = np.sum(list(render_song(seed=3, duration_s=6.0).values()), axis=0)
-    soundfile.write(path, song.T, 44100)
+    soundfile.write(path, np.sum(list(true_stems.values()), axis=0).T, 44100)
     return path
 
 
@@ -120,9 +111,9 @@ def gains(page: Any) -> dict[str, float]:
     return {stem: round(value, 2) for stem, value in found}
 
 
-def test_from_a_song_to_its_stems(page: Any, real_song: Path, tmp_path: Path) -> None:
-    separated(page, real_song)
-    expected = expected_stems(real_song, tmp_path)
+def test_from_a_song_to_its_stems(page: Any, song: Path, tmp_path: Path) -> None:
+    separated(page, song)
+    expected = expected_stems(song, tmp_path)
     assert set(expected) == set(STEMS)
     for stem, path in expected.items():
         with page.expect_download() as waiting:
@@ -137,8 +128,8 @@ def test_from_a_song_to_its_stems(page: Any, real_song: Path, tmp_path: Path) ->
             assert archive.read(f"My song/{stem}.wav") == path.read_bytes()
 
 
-def test_solo_mute_and_volume_are_heard(page: Any, real_song: Path) -> None:
-    separated(page, real_song)
+def test_solo_mute_and_volume_are_heard(page: Any, song: Path) -> None:
+    separated(page, song)
     page.click("#play")
     until(page, "desk.player.position > 20000")
     assert gains(page) == dict.fromkeys(STEMS, 1.0)
@@ -156,16 +147,16 @@ def test_solo_mute_and_volume_are_heard(page: Any, real_song: Path) -> None:
     assert page.get_attribute("[data-stem=vocals] [data-action=mute]", "aria-pressed") == "true"
 
 
-def test_the_desk_plays_what_is_in_the_files(page: Any, real_song: Path, tmp_path: Path) -> None:
-    separated(page, real_song, "flac")
-    for stem, path in expected_stems(real_song, tmp_path, "flac").items():
+def test_the_desk_plays_what_is_in_the_files(page: Any, song: Path, tmp_path: Path) -> None:
+    separated(page, song, "flac")
+    for stem, path in expected_stems(song, tmp_path, "flac").items():
         played = page.evaluate(f"desk.player.samples.of('{stem}', 0).then((all) => [...all])")
         expected = soundfile.read(path, dtype="int16")[0][: 4 * 44100].ravel()
         np.testing.assert_array_equal(played, expected)
 
 
-def test_seeking_loop_and_the_end(page: Any, real_song: Path) -> None:
-    separated(page, real_song)
+def test_seeking_loop_and_the_end(page: Any, song: Path) -> None:
+    separated(page, song)
     page.fill("#loop-start", "1")
     page.fill("#loop-end", "1.5")
     page.click("#loop")
@@ -181,10 +172,8 @@ def test_seeking_loop_and_the_end(page: Any, real_song: Path) -> None:
     assert page.inner_text("#play") == "Play"
 
 
-def test_a_drag_over_a_waveform_is_a_loop_and_a_click_goes_there(
-    page: Any, real_song: Path
-) -> None:
-    separated(page, real_song)
+def test_a_drag_over_a_waveform_is_a_loop_and_a_click_goes_there(page: Any, song: Path) -> None:
+    separated(page, song)
     box = page.locator("[data-stem=drums] .waveform").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.click(box["x"] + box["width"] / 2, middle)
@@ -198,8 +187,8 @@ def test_a_drag_over_a_waveform_is_a_loop_and_a_click_goes_there(
     assert loop["end"] == pytest.approx(3 * 44100, abs=6000)
 
 
-def test_the_keyboard_is_enough(page: Any, real_song: Path) -> None:
-    separated(page, real_song)
+def test_the_keyboard_is_enough(page: Any, song: Path) -> None:
+    separated(page, song)
     page.keyboard.press("Space")
     until(page, "desk.player.playing")
     page.keyboard.press("2")
@@ -234,11 +223,11 @@ def test_what_is_refused_is_said_in_the_language_of_the_page(page: Any, tmp_path
 
 
 @pytest.mark.parametrize("source", ["file", "microphone"])
-def test_live(page: Any, real_song: Path, source: str) -> None:
+def test_live(page: Any, song: Path, source: str) -> None:
     page.goto("/live")
     page.select_option("#source", source)
     if source == "file":
-        page.set_input_files("#song", real_song)
+        page.set_input_files("#song", song)
     page.click("#start")
     until(page, "/\\d+ ms/.test(document.querySelector('#latency').textContent)")
     assert page.inner_text("#latency-model") == "23 ms"
@@ -252,13 +241,13 @@ def test_live(page: Any, real_song: Path, source: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_every_page_fits_and_is_accessible(
-    page: Any, real_song: Path, tmp_path: Path, size: dict[str, int], scheme: str
+    page: Any, song: Path, tmp_path: Path, size: dict[str, int], scheme: str
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe looks for it")
     shots = Path(os.environ.get("DESMEZCLA_SCREENSHOTS", tmp_path))
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme)
-    separated(page, real_song)
+    separated(page, song)
     page.click("[data-stem=drums] [data-action=spectrogram]")
     page.click("summary")
     desk = page.url

@@ -21,6 +21,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from desmezcla.errors import DesmezclaError, ParameterError
+from desmezcla.releases.release import explain
 
 DESIGN_FILE = "test.yaml"
 AUDIO_FOLDER = "audio"
@@ -261,8 +262,10 @@ def read_design(folder: Path | str) -> ListeningTest:
         )
     try:
         design = ListeningTest.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise DesmezclaError(f"{str(path)!r} cannot be used: {explain(error)}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DesmezclaError(f"{str(path)!r} cannot be used: {_reasons(error)}") from error
+        raise DesmezclaError(f"{str(path)!r} cannot be used: {error}") from error
     missing = [name for name in design.files() if not audio_path(root, name).is_file()]
     if missing:
         raise DesmezclaError(
@@ -275,11 +278,3 @@ def read_design(folder: Path | str) -> ListeningTest:
 def audio_path(root: Path, name: str) -> Path:
     """Return the path of a file of audio."""
     return root / AUDIO_FOLDER / f"{name}.flac"
-
-
-def _reasons(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors()
-    )

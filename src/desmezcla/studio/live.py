@@ -9,8 +9,6 @@ with `gains` changes these.
 import asyncio
 import contextlib
 import json
-import sys
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import anyio
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from desmezcla.live.mixer import MAX_GAIN
+from desmezcla.studio.child import child
 from desmezcla.studio.live_process import HEADER, MOST_BYTES
 from desmezcla.studio.orders import offered
 from desmezcla.studio.settings import Settings
@@ -104,7 +103,11 @@ class Live:
         unknown = sorted(set(start.gains) - set(model.stems))
         if unknown:
             raise Refused(f"there is no stem {unknown[0][:40]!r}")
-        async with _process() as process:
+        async with child(
+            "desmezcla.studio.live_process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        ) as process:
             await _send(process, b"j", start.model_dump_json().encode())
             facts = await asyncio.wait_for(_receive(process), _START_S)
             if facts is None:
@@ -124,23 +127,6 @@ def _read(kind: type[Any], text: str) -> Any:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise Refused(f"the message is not understood: {findings(error)}") from error
-
-
-@contextlib.asynccontextmanager
-async def _process() -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "desmezcla.studio.live_process"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        # Also when this task is cancelled, as it is when the server ends.
-        with anyio.CancelScope(shield=True):
-            await process.communicate()
 
 
 async def _both(*tasks: "asyncio.Task[None]") -> None:

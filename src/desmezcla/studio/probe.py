@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from desmezcla.audio.reader import AudioReader
 from desmezcla.errors import DesmezclaError
+from desmezcla.studio.child import child
 from desmezcla.web.app import RequestError
 
 RATES_HZ = (4000, 192_000)
@@ -93,21 +92,16 @@ def without_path(message: str, path: Path, name: str) -> str:
 
 
 async def _run(path: Path) -> dict[str, Any] | None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, str(path)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_S)
-    except asyncio.TimeoutError:
-        return None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with anyio.CancelScope(shield=True):
-                await process.communicate()
+    pipes = {
+        "stdin": asyncio.subprocess.DEVNULL,
+        "stdout": asyncio.subprocess.PIPE,
+        "stderr": asyncio.subprocess.DEVNULL,
+    }
+    async with child(__name__, str(path), **pipes) as process:
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_S)
+        except asyncio.TimeoutError:
+            return None
     if process.returncode != 0:
         return None
     found: dict[str, Any] = json.loads(output)

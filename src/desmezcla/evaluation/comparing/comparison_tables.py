@@ -221,16 +221,16 @@ def dataset_words(about: Mapping[str, Any]) -> str:
     return ", ".join(str(value) for value in values if value)
 
 
-def number(value: float, *, sign: bool = False) -> str:
-    """Return a number with two decimals and a real minus sign.
+def number(value: float, *, digits: int = 2, sign: bool = False) -> str:
+    """Return a number with some decimals and a real minus sign.
 
     >>> number(-1.234), number(2, sign=True), number(-0.001), number(float("nan"))
     ('−1.23', '+2.00', '0.00', '—')
     """
     if not math.isfinite(value):
         return MISSING
-    rounded = round(float(value), 2) + 0.0  # which makes -0.0 zero
-    return f"{rounded:{'+' if sign and rounded else ''}.2f}".replace("-", "−")
+    rounded = round(float(value), digits) + 0.0  # which makes -0.0 zero
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
 def _systems(rows: "DataFrame") -> list[str]:

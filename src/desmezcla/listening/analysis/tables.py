@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from desmezcla.evaluation.comparing.comparison_tables import number
 from desmezcla.evaluation.comparing.text_table import TextTable, bold, p_value
 from desmezcla.listening.analysis.analysis import Analysis, ScaleEffects
 from desmezcla.listening.analysis.effects import Anova, MixedModel
@@ -23,13 +24,6 @@ SCALES = {
 }
 
 _INTERVAL = "95 % intervals by Student's distribution over listeners' means"
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Return a number as text; a dash for none."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def overall_table(analysis: Analysis) -> TextTable:
@@ -110,7 +104,7 @@ def model_table(scale: str, effects: ScaleEffects) -> TextTable:
         (f"{e.condition} − {model.baseline}", number(e.estimate), _range(e.low, e.high))
         for e in model.effects
     ]
-    rows += [(f"variance: {name}", number(v, 3), "") for name, v in model.variances.items()]
+    rows += [(f"variance: {name}", number(v, digits=3), "") for name, v in model.variances.items()]
     notes = [
         "score = condition (fixed) + listener + excerpt (random, crossed), restricted maximum "
         f"likelihood. Wald's test of all conditions: χ² = {number(model.chi2)}, "
