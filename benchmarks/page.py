@@ -124,7 +124,7 @@ PARTS = {
         "From MP3 to FLAC, as a user runs it",
         ("releases.py", "--seconds", "240", "--runs", "3"),
         "`desmezcla separate` of a song of 240 s, from an MP3 file to four FLAC files, start of "
-        "Python included; `openunmix` with random weights of umxhq's size, from WAV to WAV. Medians.",
+        "Python included; `openunmix`, with random weights of umxhq's size, from WAV to WAV.",
         releases_table,
     ),
     "open_unmix": Part(
@@ -138,7 +138,7 @@ PARTS = {
         "Hybrid Transformer Demucs beside `demucs`",
         ("ht_demucs.py", "--seconds", "60", "--runs", "3", "--long", "240"),
         "The same random weights (the sizes of the published `htdemucs`), the same file of 60 s, "
-        "no shifts, an overlap of a quarter; programs in turns, medians, ratios of neighbouring runs.",
+        "no shifts, an overlap of a quarter; programs in turns, medians, ratios of neighbours.",
         peer_table,
     ),
     "bss_eval": Part(
@@ -213,9 +213,9 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `python benchmarks/page.py` (or `make bench`), which runs every program below, and",
-        "its peer in the same run. What the figures mean, and what was tried, is told in",
-        "[performance](performance.md).",
+        "Written by `python benchmarks/page.py` (or `make bench`), which runs the programs below,",
+        "each beside its peer. What the figures mean, and what was tried,",
+        "[performance](performance.md) tells.",
     ]
     for key, part in PARTS.items():
         if key not in results:
