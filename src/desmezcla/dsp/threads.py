@@ -31,10 +31,12 @@ def on_all_cores(
     threads = min(torch.get_num_threads(), len(arguments))
     if threads <= 1 or device.type != "cpu" or torch.is_grad_enabled():
         return [function(each) for each in arguments]
-    inference = torch.is_inference_mode_enabled()  # a thread starts without its parent's modes
+    # A thread starts without its parent's modes.
+    inference = torch.is_inference_mode_enabled()
+    low, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     def call(each: Argument) -> Result:
-        with torch.inference_mode(inference), torch.no_grad():
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", dtype, low):
             return function(each)
 
     return list(_pool(threads).map(call, arguments))

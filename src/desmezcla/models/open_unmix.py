@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from desmezcla.dsp.frames import magnitude
 from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import Synthesis, istft, stft
+from desmezcla.dsp.threads import on_all_cores
 from desmezcla.dsp.wiener import wiener
 from desmezcla.models.base import (
     Core,
@@ -198,7 +199,8 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
         """
         spectrum = self.transform(mix)  # [B, C, F, N]
         magnitude = spectrum.abs()
-        hidden = [network.hidden(magnitude) for network in self._in_order()]
+        # A recurrent layer goes step by step, each too short for two cores: a network for each.
+        hidden = on_all_cores(lambda n: n.hidden(magnitude), self._in_order(), mix.device)
         return self._stems(
             spectrum, lambda part: self._masks([h[part] for h in hidden]), mix.shape[-1]
         )
