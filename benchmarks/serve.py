@@ -179,12 +179,19 @@ def check(
         if job.get("state") != "done":
             wrong.append(f"{job_id} is {job}")
             continue
-        got = {s: digest(server.client.get(a).content) for s, a in job["links"]["stems"].items()}
+        got = {s: stem_digest(server, a) for s, a in job["links"]["stems"].items()}
         if got != sums:
-            wrong.append(f"{job_id} has other stems")
+            other = [stem for stem in sums | got if got.get(stem) != sums.get(stem)]
+            wrong.append(f"{job_id} has other stems: {', '.join(other)}")
         if result_time(data, job_id) != seen[job_id]:
             wrong.append(f"{job_id} was done again")
     return wrong
+
+
+def stem_digest(server: Server, address: str) -> str:
+    answer = server.client.get(address)
+    answer.raise_for_status()
+    return digest(answer.content)
 
 
 # Load.

@@ -38,7 +38,7 @@ def true_stems() -> dict[str, NDArray[np.float32]]:
     """Return six seconds of a song's stems, `[2, T]` at 44.1 kHz; of a real one where there is."""
     if not REAL_SONG.is_dir():
         return render_song(seed=3, duration_s=6.0)
-    place = slice(60 * 44100, 66 * 44100)
+    place = slice(12 * 44100, 18 * 44100)
     return {
         stem: soundfile.read(REAL_SONG / f"{stem}.flac", dtype="float32")[0][place].T
         for stem in ("vocals", "drums", "bass", "other")
