@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from desmezcla import Separator, StreamSeparator
 from desmezcla.audio.resample import resample
 from desmezcla.datasets.render.song import render_song
-from desmezcla.inference.realtime import EngineName
+from desmezcla.inference.runner import EngineName
 from desmezcla.releases.store import BUNDLED
 from desmezcla.training.validation import sdr
 

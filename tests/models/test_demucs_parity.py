@@ -12,8 +12,9 @@ import torch
 
 from desmezcla.errors import ParameterError
 from desmezcla.exporting import export_core
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import build_model
 from desmezcla.models.base import SeparationModel
 from desmezcla.nn.sparse_attention import SparseAttention, attention
@@ -191,7 +192,7 @@ def test_a_track_is_separated_as_by_the_original(
 ) -> None:
     original, ours = pair(originals, key, sources, **arguments)
     track = music(round(seconds * RATE) + 17)
-    blocks = Engine(ours, EngineOptions(overlap=0.25)).stream(ArraySource(track.numpy(), RATE))
+    blocks = torch_engine(ours, EngineOptions(overlap=0.25)).stream(ArraySource(track.numpy(), RATE))
     stems = torch.from_numpy(np.concatenate(list(blocks), axis=-1))
     # As demucs' own program does it: the track's level is taken off before.
     middle = track.mean(0)

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from desmezcla.errors import ParameterError
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import build_model
 from desmezcla.models.spleeter_unet import TINY, SpleeterUnet
 
@@ -41,7 +42,7 @@ def test_segments_give_what_the_whole_track_gives(wiener_iterations: int) -> Non
     assert model.config.segment_pieces == type(model.config).model_fields["segment_pieces"].default
     source = ArraySource(noise(round(3.3 * model.spec.segment_samples))[0].numpy(), 44100)
     whole, pieces = (
-        np.concatenate(list(Engine(model, EngineOptions(segment=segment)).stream(source)), -1)
+        np.concatenate(list(torch_engine(model, EngineOptions(segment=segment)).stream(source)), -1)
         for segment in ("track", None)
     )
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=2e-6)

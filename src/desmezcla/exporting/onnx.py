@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from desmezcla.errors import ParameterError
-from desmezcla.models import Core, SeparationModel
+from desmezcla.models import Core, InnerCore, SeparationModel
 
 OUTPUT = "output"
+"""What the result of an `InnerCore` is called."""
 
 
-def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Core:
+def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Core | InnerCore:
     """Write the network that a model declares as its core to an ONNX file.
 
-    The length of the mixture stays free: the axes that follow it (`Core.length_axes`) are dynamic.
-    The batch has the size of the example's.
+    The length of the mixture stays free: the axes that follow it are dynamic. The batch has the
+    size of the example's.
 
     Args:
         model: The model, in evaluation mode.
@@ -29,10 +30,10 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
         example: A mixture that the network is traced with, a second or so.
 
     Shape:
-        example: `[B, C, T]`.
+        example: `[B, C, T]`; B = 1 for a `Core`.
 
     Returns:
-        The core; its `enter` and `leave` are what another program has to do itself.
+        The core; what is before and after its network is what another program has to do itself.
 
     Errors:
         ParameterError: if the model declares no core.
@@ -43,36 +44,53 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
         raise ParameterError(
             f"model={key!r} declares no network that ONNX can hold; run it with PyTorch"
         )
-    inputs = core.enter(example)
+    if isinstance(core, InnerCore):
+        inputs, axes = core.enter(example), core.length_axes
+        names, outputs = core.inputs, [OUTPUT]
+    else:
+        front = core.front_end
+        inputs = tuple(map(torch.from_numpy, front.before(example.numpy())))
+        axes = (2,) * len(inputs)  # of frames or, where there are none, of samples
+        names, outputs = front.inputs, list(front.outputs)
+    _export(core.network, path, inputs, axes, list(names), outputs)
+    return core
+
+
+def _export(
+    network: nn.Module,
+    path: Path,
+    inputs: tuple[Tensor, ...],
+    axes: tuple[int, ...],
+    names: list[str],
+    outputs: list[str],
+) -> None:
+    """Write a network; `axes` says for each input which axis is free."""
+    named: dict[str, Any] = {"input_names": names, "output_names": outputs}
     with torch.no_grad(), quiet():
         # The newer exporter fixes the number of steps of an LSTM, the older one the lengths that
         # are computed from a shape (rotary positions).
-        if any(isinstance(module, nn.LSTM) for module in core.network.modules()):
-            axes = zip(core.inputs, core.length_axes, strict=True)
+        if any(isinstance(module, nn.LSTM) for module in network.modules()):
             torch.onnx.export(
-                core.network,
+                network,
                 inputs,
                 path,
                 dynamo=False,
                 opset_version=17,
-                input_names=list(core.inputs),
-                output_names=[OUTPUT],
-                dynamic_axes={name: {axis: "length"} for name, axis in axes},
+                dynamic_axes={n: {a: "length"} for n, a in zip(names, axes, strict=True)},
+                **named,
             )
         else:
             torch.onnx.export(
-                core.network,
+                network,
                 inputs,
                 path,
                 dynamo=True,
                 # The exporter's simplifier takes x + 1e-8 for x, which divides silence by zero.
                 optimize=False,
                 external_data=False,
-                input_names=list(core.inputs),
-                output_names=[OUTPUT],
-                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in core.length_axes),
+                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in axes),
+                **named,
             )
-    return core
 
 
 @contextlib.contextmanager
