@@ -192,7 +192,9 @@ def test_a_track_is_separated_as_by_the_original(
 ) -> None:
     original, ours = pair(originals, key, sources, **arguments)
     track = music(round(seconds * RATE) + 17)
-    blocks = torch_engine(ours, EngineOptions(overlap=0.25)).stream(ArraySource(track.numpy(), RATE))
+    blocks = torch_engine(ours, EngineOptions(overlap=0.25)).stream(
+        ArraySource(track.numpy(), RATE)
+    )
     stems = torch.from_numpy(np.concatenate(list(blocks), axis=-1))
     # As demucs' own program does it: the track's level is taken off before.
     middle = track.mean(0)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from desmezcla.errors import ParameterError
 from desmezcla.models import Core, InnerCore, SeparationModel
+from desmezcla.releases.release import Release
+from desmezcla.version import VERSION
 
 OUTPUT = "output"
 """What the result of an `InnerCore` is called."""
@@ -40,7 +42,7 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
     """
     core = model.core()
     if core is None:
-        key = type(model).__module__.rpartition(".")[2]
+        key = origin_of(model, None)["name"]
         raise ParameterError(
             f"model={key!r} declares no network that ONNX can hold; run it with PyTorch"
         )
@@ -91,6 +93,19 @@ def _export(
                 dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in axes),
                 **named,
             )
+
+
+def origin_of(model: SeparationModel[Any], release: Release | None) -> dict[str, Any]:
+    """Return the fields of `FileFacts`: what a file is made of."""
+    return {
+        "desmezcla": VERSION,
+        "name": release.name if release else type(model).__module__.rpartition(".")[2],
+        "weights_sha256": release.sha256 if release else None,
+        "license": release.info.license if release else "unknown",
+        "stems": model.spec.stems,
+        "sample_rate": model.spec.sample_rate,
+        "channels": model.spec.channels,
+    }
 
 
 @contextlib.contextmanager

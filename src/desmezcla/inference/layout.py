@@ -22,7 +22,8 @@ def from_model(stems: Block, groups: list[Group], channels: int) -> Block:
         stems: `[G, S, model_channels, n]`; returns `[S, channels, n]`.
     """
     if groups == [tuple(range(channels))] and stems.shape[2] == channels:
-        return stems[0]  # all of them in one group, in order
+        whole: Block = stems[0]  # all of them in one group, in order
+        return whole
     placed = np.empty((stems.shape[1], channels, stems.shape[-1]), stems.dtype)
     for own, group in zip(stems, groups, strict=True):
         alone = own.shape[1] > len(group)

@@ -21,6 +21,9 @@ from desmezcla.spec import ModelSpec, ValidLengths
 METADATA_KEY = "desmezcla.model"
 """Under which the record stands in the metadata of the file."""
 
+CORE_METADATA_KEY = "desmezcla.core"
+"""Under which the record of a file stands that has a network alone, and cannot be run by itself."""
+
 FilePrecision = Literal["float32", "float16", "int8"]
 
 MODEL_FILES: dict[FilePrecision, str] = {
@@ -50,6 +53,11 @@ class LengthFacts(Frozen):
     stride: Annotated[int, Field(ge=1, le=_MOST_SAMPLES)] = 1
     oversampling: Annotated[int, Field(ge=1, le=64)] = 1
 
+    @classmethod
+    def of(cls, lengths: ValidLengths) -> "LengthFacts":
+        """Return the record of lengths."""
+        return cls(**asdict(lengths))
+
     @property
     def lengths(self) -> ValidLengths:
         """The lengths."""
@@ -72,7 +80,7 @@ class FrontEndFacts(Frozen):
         return cls(
             framing=FramingFacts.of(front.framing) if front.framing else None,
             gives=front.gives,
-            lengths=LengthFacts(**asdict(front.lengths)),
+            lengths=LengthFacts.of(front.lengths),
             multiple_samples=front.multiple_samples,
             centred=front.centred,
             level_floor=front.level_floor,
@@ -111,6 +119,18 @@ class FrontEndFacts(Frozen):
         if "spectra" in self.gives and self.framing.synthesis is None:
             raise ValueError("spectra are given, but there is no synthesis window for them")
         return self
+
+
+class CoreFacts(FileFacts):
+    """The record of a file that has the network of a model, and not what is around it.
+
+    Attributes:
+        precision: As for `ModelFacts`.
+        outside: What another program has to do before and after the network.
+    """
+
+    precision: FilePrecision
+    outside: str
 
 
 class ModelFacts(FileFacts):

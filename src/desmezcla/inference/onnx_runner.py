@@ -10,6 +10,7 @@ from desmezcla.errors import DesmezclaError, ParameterError, ReleaseError
 from desmezcla.inference.blocks import Block
 from desmezcla.inference.device import Precision, onnx_threads
 from desmezcla.inference.model_file import (
+    CORE_METADATA_KEY,
     METADATA_KEY,
     MODEL_FILES,
     MODEL_REMEDY,
@@ -45,6 +46,11 @@ class OnnxRunner:
         self._path = path
         self._session = open_session(path, threads=threads, remedy=MODEL_REMEDY)
         metadata = self._session.get_modelmeta().custom_metadata_map
+        if CORE_METADATA_KEY in metadata:
+            raise ReleaseError(
+                f"{path} has the network alone, without what is around it; run the release with "
+                "PyTorch (engine='torch')"
+            )
         self.facts = read_model_facts(metadata.get(METADATA_KEY), str(path))
         self.spec = self.facts.spec
         self.precision = self.facts.precision

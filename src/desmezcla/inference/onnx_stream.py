@@ -128,9 +128,7 @@ class OnnxStep:
         try:
             results = self(silence)
         except Exception as error:  # ONNX Runtime has no class that all its errors are of
-            raise ReleaseError(
-                f"{path} does not run ({first_line(error)}); {_AGAIN}"
-            ) from error
+            raise ReleaseError(f"{path} does not run ({first_line(error)}); {_AGAIN}") from error
         if not all(np.isfinite(result).all() for result in results):
             raise ReleaseError(f"{path} makes silence NaN or infinite; {_AGAIN}")
         self.reset()

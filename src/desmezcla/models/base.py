@@ -99,6 +99,7 @@ class InnerCore:
         enter: From a mixture `[B, C, T]` to the tensors that the network takes.
         leave: From the mixture and the network's tensor to the stems `[B, S, C, T]`.
         length_axes: For each input, the axis whose size follows the length of the mixture.
+        outside: What `enter` and `leave` do, for people who have to write it.
         inputs: For each input, what it is called in an exported file.
     """
 
@@ -106,7 +107,8 @@ class InnerCore:
     enter: Callable[[Tensor], tuple[Tensor, ...]]
     leave: Callable[[Tensor, Tensor], Tensor]
     length_axes: tuple[int, ...]
-    inputs: tuple[str, ...] = ("input",)
+    outside: str
+    inputs: tuple[str, ...]
 
 
 class Part(nn.Module):

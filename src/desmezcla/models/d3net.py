@@ -198,7 +198,8 @@ class D3Net(SpectralModel[Config]):
         def leave(mix: Tensor, magnitudes: Tensor) -> Tensor:
             return self._filtered(self.transform(mix), magnitudes, mix.shape[-1])
 
-        return InnerCore(self.networks, enter, leave, length_axes=(3,), inputs=("magnitude",))
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(self.networks, enter, leave, (3,), outside, inputs=("magnitude",))
 
     def _masked_parts(self, parts: Tensor) -> Tensor:
         """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""

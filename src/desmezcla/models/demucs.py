@@ -190,7 +190,7 @@ class Demucs(SeparationModel[Config]):
         if self.config.dconv_mode and self.config.dconv_lstm < self.config.depth:
             return None
         places = (len(self.spec.stems), self.spec.channels)
-        network = Part(self, lambda mix: self._network(mix).unflatten(1, places))
+        network = Part(self, lambda mix: torch.unflatten(self._network(mix), 1, places))
         floor = LEVEL_FLOOR if self.config.normalize else None
         return Core(network, FrontEnd(lengths=self.lengths, centred=True, level_floor=floor))
 

@@ -216,7 +216,8 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
             return self._stems(self.transform(mix), lambda part: masks[..., part], mix.shape[-1])
 
         part = Part(self, self._all_masks)
-        return InnerCore(part, enter, leave, length_axes=(3,), inputs=("magnitude",))
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(part, enter, leave, (3,), outside, inputs=("magnitude",))
 
     def _all_masks(self, magnitude: Tensor) -> Tensor:
         """Return the masks of all frames. Shape: `[B, C, F, N] -> [B, S, C, F, N]`."""

@@ -130,7 +130,10 @@ class PresUnet(SeparationModel[Config]):
         def leave(mix: Tensor, maps: Tensor) -> Tensor:
             return self._waveforms(self._estimates(self._spectrum(mix), maps), mix.shape[-1])
 
-        return InnerCore(self.networks, enter, leave, length_axes=(2,), inputs=("magnitudes",))
+        outside = (
+            "filters of bands and STFT before; maps to spectra, inverse STFT and filters after"
+        )
+        return InnerCore(self.networks, enter, leave, (2,), outside, inputs=("magnitudes",))
 
     def network_of(self, stem: str) -> nn.Module:
         """Return the network of a stem; an error if one serves all."""

@@ -182,7 +182,8 @@ class SpleeterUnet(SpectralModel[Config]):
             pairs = zip(parts, own.unbind(1), strict=True)
             return self._stems((self._shared(x, m[..., : x.shape[-2], :]) for x, m in pairs), mix)
 
-        return InnerCore(self.networks, enter, leave, length_axes=(0,), inputs=("magnitude",))
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(self.networks, enter, leave, (0,), outside, inputs=("magnitude",))
 
     def _framing(self) -> Framing:
         """Return where the frames lie: the first before the signal, and silence around it."""
@@ -204,7 +205,9 @@ class SpleeterUnet(SpectralModel[Config]):
         N is a multiple of the frames of a piece.
         """
         seen = magnitude(parts[..., : self.config.bins, :])[0]  # [C, N, F']
-        pieces = seen.unflatten(1, (-1, self.config.frames)).transpose(0, 1)  # [K, C, frames, F']
+        pieces = torch.unflatten(seen, 1, (-1, self.config.frames)).transpose(
+            0, 1
+        )  # [K, C, frames, F']
         masks = self.networks(pieces).permute(1, 2, 0, 3, 4).flatten(2, 3)  # [S, C, N, F']
         return self._shares(seen[None], masks[None], parts.shape[3])[..., None] * parts[:, None]
 

@@ -188,9 +188,10 @@ class TfcTdfUnet(SpectralModel[Config]):
         """
         config = self.config
         x = parts[..., : config.network_bins, :].permute(0, 1, 4, 2, 3).flatten(1, 2)
-        x = x.unflatten(-1, (config.subbands, -1))  # [B, 2C, N, K, F'/K]
+        x = torch.unflatten(x, -1, (config.subbands, -1))  # [B, 2C, N, K, F'/K]
         planes = self.networks(x.transpose(2, 3).flatten(1, 2))  # [B, S, C·2·K, N, F'/K]
-        x = planes.to(self.window.dtype).unflatten(2, (config.channels, 2, config.subbands))
+        places = (config.channels, 2, config.subbands)
+        x = torch.unflatten(planes.to(self.window.dtype), 2, places)
         x = x.transpose(-2, -3).flatten(-2)  # [B, S, C, 2, N, F']
         x = F.pad(x, (0, config.n_fft // 2 + 1 - config.network_bins))
         return x.permute(0, 1, 2, 4, 5, 3)
