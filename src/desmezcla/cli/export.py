@@ -104,7 +104,12 @@ def _write(
         assert precision is not FilePrecision.float16
         path = out or release.folder / STREAM_FILES[precision.value]
         return path, export_stream(model, path, precision=precision.value, release=release)
-    whole = isinstance(model.core(), Core)
+    core = model.core()
+    if core is None and model.stream_core() is not None:
+        raise ParameterError(
+            f"release {release.name!r} can be exported for streams only; add --stream"
+        )
+    whole = isinstance(core, Core)
     default = release.folder / MODEL_FILES[precision.value] if whole else None
     path = out or default or Path(f"{release.name}.onnx")
     return path, export_model(model, path, precision=precision.value, release=release)

@@ -276,11 +276,12 @@ class DeepSampler(SpectralModel[Config]):
         """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
         return self._masked(parts, self._band_masks(self._views(parts, memory), memory))
 
-    def core(self) -> Core:
+    def core(self) -> Core | None:
         """Return what lies between the STFT and its inverse; see `Core`."""
-        live = self.stream_core()
-        framing = live.framing if live else stft_framing(self.window, self.config.hop_length)
-        return spectral_core(self, lambda parts: self._separated(parts, self._memory()), framing)
+        if self.config.causal:
+            return None  # what runs on streams is exported instead
+        framing = stft_framing(self.window, self.config.hop_length)
+        return spectral_core(self, lambda parts: self._separated(parts, None), framing)
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
