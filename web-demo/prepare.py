@@ -32,6 +32,7 @@ VENDOR = Path(__file__).with_name("vendor")
 
 
 def main() -> None:
+    """Read the arguments and fill the folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("release", nargs="?", default="default", help="name of a release")
     release = parser.parse_args().release

@@ -10,6 +10,7 @@ let worker = null;
 let facts = null;
 let status = ["loading", {}];
 let stems = []; // name and address of each
+let refocus = false; // the button that had the focus is gone
 let song = 0; // how many have been chosen: what an older one gives is left aside
 
 function show(key, gaps = {}) {
@@ -73,6 +74,8 @@ function start() {
       find("licence").textContent = say(language, "licence", facts);
       busy(false);
       show("ready", { backend: BACKENDS[facts.backend] });
+      if (refocus) find("file").focus();
+      refocus = false;
     } else if (data.progress !== undefined) {
       busy(true, data.progress);
       show("separating", { percent: Math.round(100 * data.progress) });
@@ -146,7 +149,7 @@ find("cancel").addEventListener("click", () => {
   facts = null;
   start();
   show("cancelled");
-  find("file").focus();
+  refocus = true;
 });
 for (const name of ["dragover", "dragleave", "drop"]) {
   find("drop").addEventListener(name, (event) => {
