@@ -28,7 +28,8 @@ async function load() {
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const facts = readFacts(bytes);
   const front = new FrontEnd(facts);
-  if (await navigator.gpu?.requestAdapter()) {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (adapter && !adapter.isFallbackAdapter && !adapter.info?.isFallbackAdapter) {
     try {
       return await open("webgpu", "ort.webgpu.bundle.min.mjs", bytes, facts, front);
     } catch (error) {
