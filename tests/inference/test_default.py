@@ -63,6 +63,14 @@ def test_it_separates_better_than_signal_processing_alone(
     assert found > 4
 
 
+def test_the_model_file_of_the_package_gives_the_same_without_torch(mixture: Audio) -> None:
+    separator = Separator("default", engine="onnx")  # refuses a file of other weights
+    expected = Separator("default", engine="torch").separate(mixture, RATE)
+    for stem, audio in separator.separate(mixture, RATE).items():
+        error = np.square(expected[stem] - audio).sum()
+        assert 10 * np.log10(np.square(expected[stem]).sum() / error) > 50
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stems_add_up_to_the_mixture(name: str, mixture: Audio) -> None:
     stems = Separator(name).separate(mixture[:, : 4 * RATE], RATE)
