@@ -141,8 +141,8 @@ class MaskUNet(SpectralModel[UNetConfigT]):
         Shape:
             frames: `[B, C, N, W]`; parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, F, 2]`.
         """
-        logits = self.network(self._decades(frames.flatten(2), magnitude(parts).mT))
-        return self._masks(logits).mT[..., None] * parts[:, None]
+        logits = self.network(self._decades(frames.flatten(2), magnitude(parts).transpose(-1, -2)))
+        return self._masks(logits).transpose(-1, -2)[..., None] * parts[:, None]
 
     @torch.no_grad()
     def _decades(self, mix: Tensor, magnitudes: Tensor) -> Tensor:

@@ -203,9 +203,11 @@ class D3Net(SpectralModel[Config]):
 
     def _masked_parts(self, parts: Tensor) -> Tensor:
         """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
-        seen = magnitude(parts[..., : self.config.network_bins, :]).mT  # [B, C, F', N]
+        seen = magnitude(parts[..., : self.config.network_bins, :]).transpose(
+            -1, -2
+        )  # [B, C, F', N]
         masks = self._masks(seen, self.networks(seen))
-        return masks.mT[..., None] * parts[:, None]
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
 
     def _iterations(self) -> int:
         """Return the iterations of the Wiener filter.

@@ -170,8 +170,8 @@ class DeepConvSep(SpectralModel[Config]):
 
     def _masked_parts(self, parts: Tensor) -> Tensor:
         """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
-        masks: Tensor = self.network(magnitude(parts).mT)  # [B, S, C, F, N]
-        return masks.mT[..., None] * parts[:, None]
+        masks: Tensor = self.network(magnitude(parts).transpose(-1, -2))  # [B, S, C, F, N]
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
 
     def _whole_windows(self, spectrum: Tensor) -> Tensor:
         """Return magnitudes, continued with silence so that windows end where they do.

@@ -225,8 +225,8 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
 
     def _masked_parts(self, parts: Tensor) -> Tensor:
         """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
-        masks = self._all_masks(magnitude(parts).mT)
-        return masks.mT[..., None] * parts[:, None]
+        masks = self._all_masks(magnitude(parts).transpose(-1, -2))
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
 
     def _iterations(self, stems: int) -> int:
         """Return the iterations of the Wiener filter.
