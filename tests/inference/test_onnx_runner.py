@@ -80,7 +80,7 @@ def test_the_record_beside_the_stems_says_what_ran(complete: Release, tmp_path: 
     soundfile.write(tmp_path / "song.wav", noise(2, 9000).T, RATE)
     options = []
     for engine in ("torch", "onnx"):
-        separator = Separator(complete.folder, engine=engine)  # type: ignore[arg-type]
+        separator = Separator(complete.folder, engine=engine)
         done = separator.separate_file(tmp_path / "song.wav", tmp_path / engine)
         options.append(done.provenance.options)
     assert [(o["engine"], o["device"], o["precision"]) for o in options] == [
@@ -218,7 +218,10 @@ def setting(*names: str, to: Any) -> Callable[[Record], None]:
         (setting("front_end", "multiple_samples", to=0), "multiple_samples=0"),
         (setting("front_end", "framing", "hop_samples", to=0), "hop_samples=0"),
         (setting("front_end", "framing", "frame_samples", to=1 << 30), "frame_samples=1073741824"),
-        (setting("front_end", "framing", "frame_samples", to=128), "before_samples|must be 128"),
+        (
+            setting("front_end", "framing", "frame_samples", to=128),
+            "frame_samples=128 must be in this order",
+        ),
         (setting("front_end", "framing", "analysis", to="AAAA"), "analysis"),
         (setting("front_end", "framing", "synthesis", to=None), "synthesis"),
     ],

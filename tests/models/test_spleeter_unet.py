@@ -83,8 +83,7 @@ def test_any_hop_gives_the_mixture_back(hop_length: int) -> None:
 
 def test_a_softmax_makes_masks_that_add_up_to_one() -> None:
     model = trained(mask="softmax")
-    core = model.core()
-    masks = core.network(*core.enter(noise(3000)))
+    masks = model._masks(model._spectrum(noise(3000)))
     torch.testing.assert_close(masks.sum(1), torch.ones_like(masks[:, 0]), rtol=0, atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
         )
     if isinstance(core, InnerCore):
         inputs, axes = core.enter(example), core.length_axes
-        names, outputs = core.inputs, [OUTPUT]
+        names, outputs = core.inputs, {OUTPUT: None}
     else:
         front = core.front_end
         inputs = tuple(map(torch.from_numpy, front.before(example.numpy())))
         axes = (2,) * len(inputs)  # of frames or, where there are none, of samples
-        names, outputs = front.inputs, list(front.outputs)
-    _export(core.network, path, inputs, axes, list(names), outputs)
+        names, outputs = front.inputs, dict.fromkeys(front.outputs, 3)
+    _export(core.network, path, inputs, dict(zip(names, axes, strict=True)), outputs)
     return core
 
 
@@ -62,12 +62,12 @@ def _export(
     network: nn.Module,
     path: Path,
     inputs: tuple[Tensor, ...],
-    axes: tuple[int, ...],
-    names: list[str],
-    outputs: list[str],
+    axes: dict[str, int],
+    outputs: Mapping[str, int | None],
 ) -> None:
-    """Write a network; `axes` says for each input which axis is free."""
-    named: dict[str, Any] = {"input_names": names, "output_names": outputs}
+    """Write a network; `axes` and `outputs` say which axis of which tensor is free, if known."""
+    named: dict[str, Any] = {"input_names": list(axes), "output_names": list(outputs)}
+    free = {**axes, **outputs}
     with torch.no_grad(), quiet():
         # The newer exporter fixes the number of steps of an LSTM, the older one the lengths that
         # are computed from a shape (rotary positions).
@@ -78,7 +78,7 @@ def _export(
                 path,
                 dynamo=False,
                 opset_version=17,
-                dynamic_axes={n: {a: "length"} for n, a in zip(names, axes, strict=True)},
+                dynamic_axes={n: {a: "length"} for n, a in free.items() if a is not None},
                 **named,
             )
         else:
@@ -90,7 +90,7 @@ def _export(
                 # The exporter's simplifier takes x + 1e-8 for x, which divides silence by zero.
                 optimize=False,
                 external_data=False,
-                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in axes),
+                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in axes.values()),
                 **named,
             )
 

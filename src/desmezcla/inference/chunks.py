@@ -45,9 +45,11 @@ class ChunkPlan:
         position = np.arange(chunk.samples, dtype=np.float32)
         whole = self.segment_samples or chunk.samples
         if self.window == "triangle":
-            return np.minimum(position + 1, whole - position) / np.float32((whole + 1) // 2)
+            peak = np.float32((whole + 1) // 2)
+            triangle: Block = np.minimum(position + 1, whole - position) / peak
+            return triangle
         fade = max(1, whole - self.hop_samples - 2 * self.context_samples)
-        rise = np.clip((position - self.context_samples + 0.5) / fade, 0, 1)
+        rise: Block = np.clip((position - self.context_samples + 0.5) / fade, 0, 1)
         ones = np.ones(chunk.samples, np.float32)
         return np.minimum(ones if chunk.first else rise, ones if chunk.last else rise[::-1])
 

@@ -51,7 +51,7 @@ def masked_parts(parts: Tensor, masks: Callable[[Tensor], Tensor]) -> Tensor:
         parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, F, 2]`.
     """
     made = masks(parts.permute(0, 2, 3, 1, 4).flatten(2))
-    made = made.unflatten(-1, (-1, parts.shape[1], 2)).permute(0, 1, 4, 2, 3, 5)
+    made = torch.unflatten(made, -1, (-1, parts.shape[1], 2)).permute(0, 1, 4, 2, 3, 5)
     (a, b), (c, d) = made.unbind(-1), parts[:, None].unbind(-1)
     return torch.stack([a * c - b * d, a * d + b * c], -1)
 

@@ -1,6 +1,6 @@
 """A release with PyTorch and as ONNX files: SDR, agreement and time, in one run.
 
-    python benchmarks/onnx.py [--release default] [--real FOLDER] [--songs 4] [--threads N]
+    python benchmarks/onnx_files.py [--release default] [--real FOLDER] [--songs 4] [--threads N]
 
 The songs are those of a dataset with true stems (--real), or rendered ones. SDR is that of BSS
 Eval v4, the median of frames of a second, and then of the songs; agreement is the power of
@@ -59,7 +59,7 @@ def main() -> None:
     if options.threads:
         set_threads(options.threads)
     songs = list(_songs(options.real, options.songs, options.seconds))
-    mixtures = [np.sum(list(stems.values()), axis=0, dtype=np.float32) for stems in songs]
+    mixtures: list[Audio] = [np.sum(list(stems.values()), axis=0) for stems in songs]
     with tempfile.TemporaryDirectory() as folder:
         systems = _systems(options.release, Path(folder))
         power = _score(systems, songs, mixtures)
