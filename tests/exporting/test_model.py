@@ -18,8 +18,8 @@ from desmezcla.inference.onnx_runner import OnnxRunner
 from desmezcla.models import SeparationModel, build_model
 from desmezcla.models.conv_tasnet import TINY as TINY_CONV_TASNET
 from desmezcla.models.deepsampler import TINY, DeepSampler
-from desmezcla.models.demucs import TINY as TINY_DEMUCS
 from desmezcla.models.open_unmix import TINY as TINY_OPEN_UNMIX
+from desmezcla.models.wave_unet import TINY as TINY_WAVE_UNET
 from desmezcla.releases.checkpoint import load_model, save_release
 from desmezcla.releases.release import About
 
@@ -65,7 +65,7 @@ def test_the_file_tells_nothing_of_where_it_was_made(
 
 
 @pytest.mark.parametrize(
-    "key_and_fields", [("open_unmix", TINY_OPEN_UNMIX), ("demucs", TINY_DEMUCS)]
+    "key_and_fields", [("open_unmix", TINY_OPEN_UNMIX), ("wave_unet", TINY_WAVE_UNET)]
 )
 def test_it_says_how_far_it_agrees_and_nothing_else(
     tmp_path: Path, key_and_fields: Any, capfd: pytest.CaptureFixture[str]

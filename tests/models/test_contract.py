@@ -168,6 +168,7 @@ def test_a_causal_model_does_not_look_further_ahead_than_it_says(key: str) -> No
 # Configurations, beside the tiny ones and those for streams, that decide what can be exported.
 PLAIN_FIELDS: dict[str, dict[str, Any]] = {
     "d3net": {"wiener_iterations": 0},
+    "demucs": {"hidden_channels": 16, "depth": 2, "dconv_lstm": 2, "dconv_attn": 1},
     "open_unmix": {"wiener_iterations": 0},
     "open_unmix_conv": {"wiener_iterations": 0, "residual": True},
     "spleeter_unet": {"mask_extension": "average"},

@@ -48,7 +48,8 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
         )
     if isinstance(core, InnerCore):
         inputs, axes = core.enter(example), core.length_axes
-        names, outputs = core.inputs, {OUTPUT: None}
+        names = core.inputs
+        outputs: dict[str, int | None] = {OUTPUT: None}
     else:
         front = core.front_end
         inputs = tuple(map(torch.from_numpy, front.before(example.numpy())))
