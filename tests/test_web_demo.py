@@ -128,3 +128,17 @@ def test_a_separation_is_cancelled_with_the_keyboard(page: Any, tmp_path: Path) 
     page.get_by_text("Ready. It computes with").wait_for()
     assert page.locator("audio").count() == 0
     assert page.locator("#file").is_enabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_used_in_every_way(page: Any, tmp_path: Path, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe looks for it")
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("Ready. It computes with").wait_for()
+    soundfile.write(tmp_path / "short.wav", np.zeros((RATE, 2)), RATE)
+    page.locator("#file").set_input_files(tmp_path / "short.wav")
+    page.get_by_text("Done.").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    found = axe.Axe().run(page)
+    assert found.response["violations"] == []

@@ -41,6 +41,7 @@ async function load() {
 
 async function open(backend, file, bytes, facts, front) {
   const ort = await import(RUNTIME + file);
+  ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = RUNTIME;
   // Several threads need shared memory, which pages have with two headers only.
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;

@@ -83,7 +83,8 @@ def export_model(
         if precision == "float16":
             content = with_half_weights(content)
         elif precision == "int8":
-            content = in_whole_numbers(content, work)
+            tables = {name for name, _ in core.network.named_buffers()}
+            content = in_whole_numbers(content, work, tables=tables)
         onnx.helper.set_model_props(content, _record(model, core, precision, release))
         work.write_bytes(content.SerializeToString())
         found = _agreements(model, core, work, mixtures[1:])

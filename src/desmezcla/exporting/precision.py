@@ -1,5 +1,6 @@
 """Smaller ONNX files: weights in half precision, matrix products of whole numbers."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,23 @@ def with_half_weights(content: Any) -> Any:
     return content
 
 
-def in_whole_numbers(content: Any, work: Path) -> Any:
+def in_whole_numbers(content: Any, work: Path, *, tables: Collection[str] = ()) -> Any:
     """Return a file's content with the weights of matrix products as whole numbers.
 
     Convolutions stay as they are: in whole numbers they are slower. Weights are unsigned, because
     older processors saturate where a signed number meets an unsigned one.
+
+    Args:
+        content: The content of the file.
+        work: Where a file can be written meanwhile.
+        tables: Names of arrays that are no trained weights, such as those that average spectra in
+            bands. Their products stay as they are: what is quiet in a spectrum would be lost.
     """
     import onnx
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    kept = _products_with(content.graph, tables)
     # The runtime's own simplification, which makes constants of weights that are transposed.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -69,6 +77,7 @@ def in_whole_numbers(content: Any, work: Path) -> Any:
         work,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
+        nodes_to_exclude=kept,
         weight_type=QuantType.QUInt8,
     )
     content = onnx.load(work)
@@ -77,3 +86,16 @@ def in_whole_numbers(content: Any, work: Path) -> Any:
             "precision='int8' is for matrix products, of which this model has none; use float32"
         )
     return content
+
+
+def _products_with(graph: Any, tables: Collection[str]) -> list[str]:
+    """Return the names of the matrix products of which one side is a table, as such or turned."""
+    turned = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in tables
+    }
+    sides = turned | set(tables)
+    return [
+        node.name for node in graph.node if sides & set(node.input) and node.op_type == "MatMul"
+    ]
