@@ -28,3 +28,10 @@ class DatasetError(DesmezclaError):
 
 class EvaluationError(DesmezclaError):
     """References and estimates cannot be scored against each other."""
+
+
+def without_torch(what: str) -> DesmezclaError:
+    """Return the error of what cannot be done where PyTorch is not installed."""
+    return DesmezclaError(
+        f"{what} needs PyTorch, which is not installed; install it with: pip install desmezcla"
+    )

@@ -25,6 +25,11 @@ class ValidLengths:
     stride: int = 1
     oversampling: int = 1
 
+    @classmethod
+    def multiples(cls, unit: int) -> "ValidLengths":
+        """Return the lengths that are multiples of a unit."""
+        return cls(minimum=unit, depth=1, kernel=unit, stride=unit)
+
     def above(self, samples: int) -> int:
         """Return the next valid length from a length on."""
         length = max(samples, self.minimum) * self.oversampling

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 import torch
 
+from desmezcla.inference.model_file import MODEL_FILES
 from desmezcla.inference.onnx_stream import OnnxStream
 from desmezcla.inference.realtime import StreamSeparator
-from desmezcla.models import build_model
+from desmezcla.models import InnerCore, build_model
 from desmezcla.models.deepsampler import TINY as TINY_DEEPSAMPLER
 from desmezcla.models.hs_tasnet import TINY as TINY_HS_TASNET
 from desmezcla.models.open_unmix import TINY as TINY_OPEN_UNMIX
@@ -92,7 +94,7 @@ def test_the_network_alone_goes_here(desmezcla: Any, home: Path) -> None:
     assert done.code == 0
     assert "offline.onnx" in done.err
     core = load_model(home / "releases" / "offline").core()
-    assert core is not None
+    assert isinstance(core, InnerCore)
     (magnitude,) = core.enter(torch.from_numpy(noise(1, 2, 7000)))
     with torch.no_grad():
         expected = core.network(magnitude).numpy()
@@ -101,10 +103,27 @@ def test_the_network_alone_goes_here(desmezcla: Any, home: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_model_goes_where_separate_finds_it(
+    desmezcla: Any, home: Path, tmp_path: Path, precision: str
+) -> None:
+    soundfile.write(tmp_path / "song.wav", noise(9000, 2), 44100)
+    done = desmezcla("export", "live", "--precision", precision)
+    assert (done.code, done.out) == (0, "")
+    name = MODEL_FILES[precision]  # type: ignore[index]
+    assert str(home / "releases" / "live" / name) in done.err
+    assert "agrees with PyTorch to" in done.err
+    done = desmezcla("separate", tmp_path / "song.wav", "-m", "live", "--engine", "onnx")
+    assert done.code == 0
+    facts = json.loads(Path("separated/live/song/separation.json").read_text())
+    assert (facts["options"]["engine"], facts["options"]["precision"]) == ("onnx", precision)
+    assert desmezcla("models", "verify", "live").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "rule"),
     [
-        (["live", "--precision", "int8"], 2, "--precision int8 is for --stream"),
+        (["live", "--stream", "--precision", "float16"], 2, "float16 is not for --stream"),
         (["offline", "--stream"], 2, "is not causal"),
         (["live_only"], 2, "for streams only; add --stream"),
         (["untrained"], 2, "declares no network that ONNX can hold"),

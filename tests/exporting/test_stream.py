@@ -15,7 +15,7 @@ from torch import Tensor
 
 import desmezcla
 from desmezcla.errors import DesmezclaError, ParameterError, ReleaseError
-from desmezcla.exporting.checked import Agreement, export_checked_core, new_file
+from desmezcla.exporting.checked import Agreement, new_file
 from desmezcla.exporting.stream import export_stream
 from desmezcla.inference.onnx_stream import OnnxStream
 from desmezcla.inference.realtime import StreamSeparator
@@ -230,25 +230,3 @@ def test_the_agreement_is_that_of_the_worst_value() -> None:
 def test_results_that_are_no_numbers_are_said() -> None:
     with pytest.raises(DesmezclaError, match=r"x was not written: .* NaN or infinite"):
         Agreement.of(np.ones(3), np.full(3, np.nan)).check("x")
-
-
-# The network without the stream
-
-
-@pytest.mark.parametrize(("key", "fields"), [("open_unmix", TINY_OPEN_UNMIX), ("hs_tasnet", TINY)])
-def test_a_core_is_compared_on_two_lengths(
-    tmp_path: Path, key: str, fields: dict[str, Any], capfd: pytest.CaptureFixture[str]
-) -> None:
-    found = export_checked_core(build_model(key, **fields), tmp_path / "c.onnx")
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
-    assert found.difference < 1e-4
-    assert found.level_db > 80
-    content = (tmp_path / "c.onnx").read_bytes()
-    assert str(Path(desmezcla.__file__).parent).encode() not in content
-
-
-def test_a_model_without_a_core_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="declares no network"):
-        export_checked_core(build_model("repet"), tmp_path / "c.onnx")
-    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from desmezcla import Separator, StreamSeparator
 from desmezcla.audio.resample import resample
 from desmezcla.datasets.render.song import render_song
-from desmezcla.inference.realtime import EngineName
+from desmezcla.inference.runner import EngineName
 from desmezcla.releases.store import BUNDLED
 from desmezcla.training.validation import sdr
 
@@ -61,6 +61,14 @@ def test_it_separates_better_than_signal_processing_alone(
     )
     assert found > least + 1
     assert found > 4
+
+
+def test_the_model_file_of_the_package_gives_the_same_without_torch(mixture: Audio) -> None:
+    separator = Separator("default", engine="onnx")  # refuses a file of other weights
+    expected = Separator("default", engine="torch").separate(mixture, RATE)
+    for stem, audio in separator.separate(mixture, RATE).items():
+        error = np.square(expected[stem] - audio).sum()
+        assert 10 * np.log10(np.square(expected[stem]).sum() / error) > 50
 
 
 @pytest.mark.parametrize("name", NAMES)

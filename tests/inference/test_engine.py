@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from desmezcla.errors import ParameterError
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.spec import ValidLengths
 
 RATE = 44100
@@ -29,7 +30,7 @@ def run(
     rate: int = RATE,
     **options: Any,
 ) -> NDArray[np.float32]:
-    engine = Engine(model, EngineOptions(**options))
+    engine = torch_engine(model, EngineOptions(**options))
     blocks = list(engine.stream(ArraySource(audio, rate, block)))
     return np.concatenate(blocks, axis=-1)
 
@@ -233,7 +234,7 @@ def test_any_rate_comes_back_in_exact_length_and_without_delay(
 
 
 def test_stems_at_another_rate_have_the_rounded_length(scaled: Any) -> None:
-    engine = Engine(scaled(sample_rate=44100), EngineOptions())
+    engine = torch_engine(scaled(sample_rate=44100), EngineOptions())
     source = ArraySource(noise(2, 48000), 48000)
     at_model = np.concatenate(list(engine.stream(source, 44100)), axis=-1)
     at_other = np.concatenate(list(engine.stream(source, 22050)), axis=-1)
@@ -270,7 +271,7 @@ def test_shifts_are_seeded_and_average_to_the_same_for_an_identity(scaled: Any) 
     offsets = [EngineOptions(shifts=3, seed=seed).offsets_s() for seed in (7, 7, 8)]
     assert offsets[0] == offsets[1] != offsets[2]
     assert all(0 <= offset <= 0.5 for offset in offsets[0])
-    engine = Engine(scaled(), EngineOptions())
+    engine = torch_engine(scaled(), EngineOptions())
     audio = noise(2, 3000)
     for offset_s in (0.001, 0.01, 0.4):
         blocks = list(engine.stream(ArraySource(audio, RATE, 700), offset_s=offset_s))
@@ -278,7 +279,7 @@ def test_shifts_are_seeded_and_average_to_the_same_for_an_identity(scaled: Any) 
 
 
 def test_nothing_in_gives_nothing_out(scaled: Any) -> None:
-    engine = Engine(scaled(), EngineOptions())
+    engine = torch_engine(scaled(), EngineOptions())
     blocks = engine.stream(ArraySource(np.zeros((2, 0), np.float32), RATE))
     assert sum(block.shape[-1] for block in blocks) == 0
 
@@ -300,4 +301,4 @@ def test_nothing_in_gives_nothing_out(scaled: Any) -> None:
 )
 def test_options_out_of_range_are_refused(scaled: Any, options: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        Engine(scaled(), EngineOptions(**options))
+        torch_engine(scaled(), EngineOptions(**options))

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from desmezcla.errors import ParameterError
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.ensemble import Ensemble, Member
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 
 AUDIO = np.random.default_rng(1).standard_normal((2, 3000)).astype(np.float32)
 
 
 def member(model: Any, weights: dict[str, float], **options: Any) -> Member:
-    return Member(Engine(model, EngineOptions(**options)), weights)
+    return Member(torch_engine(model, EngineOptions(**options)), weights)
 
 
 def separate(ensemble: Ensemble) -> Any:

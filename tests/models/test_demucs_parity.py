@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from desmezcla.errors import ParameterError
-from desmezcla.exporting import export_core
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.exporting.model import export_model
+from desmezcla.inference.engine import EngineOptions
+from desmezcla.inference.onnx_runner import OnnxRunner
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import build_model
 from desmezcla.models.base import SeparationModel
 from desmezcla.nn.sparse_attention import SparseAttention, attention
@@ -191,7 +193,9 @@ def test_a_track_is_separated_as_by_the_original(
 ) -> None:
     original, ours = pair(originals, key, sources, **arguments)
     track = music(round(seconds * RATE) + 17)
-    blocks = Engine(ours, EngineOptions(overlap=0.25)).stream(ArraySource(track.numpy(), RATE))
+    blocks = torch_engine(ours, EngineOptions(overlap=0.25)).stream(
+        ArraySource(track.numpy(), RATE)
+    )
     stems = torch.from_numpy(np.concatenate(list(blocks), axis=-1))
     # As demucs' own program does it: the track's level is taken off before.
     middle = track.mean(0)
@@ -286,19 +290,16 @@ def test_what_is_not_there_is_refused() -> None:
 
 
 def test_demucs_without_recurrence_can_be_exported(tmp_path: Path) -> None:
-    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     assert build_model("demucs", hidden_channels=8, depth=3, dconv_lstm=2).core() is None
     torch.manual_seed(0)
     model = build_model(
         "demucs", hidden_channels=16, depth=2, dconv_lstm=2, dconv_attn=1, dconv_depth=1
     )
-    path = tmp_path / "core.onnx"
-    core = export_core(model, path, music(3000)[None])
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    export_model(model.eval(), tmp_path / "model.onnx")
+    runner = OnnxRunner(tmp_path / "model.onnx")
     for samples in (1000, 5000):
         mix = music(samples)[None]
-        inputs = core.enter(mix)
-        feed = {name: x.numpy() for name, x in zip(core.inputs, inputs, strict=True)}
-        stems = core.leave(mix, torch.from_numpy(session.run(None, feed)[0]))
+        stems = torch.from_numpy(runner.run(mix.numpy()))
         torch.testing.assert_close(stems, model(mix).detach(), rtol=1e-4, atol=1e-4)

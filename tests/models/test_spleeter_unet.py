@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from desmezcla.errors import ParameterError
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import build_model
 from desmezcla.models.spleeter_unet import TINY, SpleeterUnet
 
@@ -41,7 +42,7 @@ def test_segments_give_what_the_whole_track_gives(wiener_iterations: int) -> Non
     assert model.config.segment_pieces == type(model.config).model_fields["segment_pieces"].default
     source = ArraySource(noise(round(3.3 * model.spec.segment_samples))[0].numpy(), 44100)
     whole, pieces = (
-        np.concatenate(list(Engine(model, EngineOptions(segment=segment)).stream(source)), -1)
+        np.concatenate(list(torch_engine(model, EngineOptions(segment=segment)).stream(source)), -1)
         for segment in ("track", None)
     )
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=2e-6)
@@ -82,8 +83,7 @@ def test_any_hop_gives_the_mixture_back(hop_length: int) -> None:
 
 def test_a_softmax_makes_masks_that_add_up_to_one() -> None:
     model = trained(mask="softmax")
-    core = model.core()
-    masks = core.network(*core.enter(noise(3000)))
+    masks = model._masks(model._spectrum(noise(3000)))
     torch.testing.assert_close(masks.sum(1), torch.ones_like(masks[:, 0]), rtol=0, atol=1e-6)
 
 

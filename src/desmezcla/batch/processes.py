@@ -13,6 +13,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any, TypeVar
 
 from desmezcla.errors import DesmezclaError
+from desmezcla.inference.device import set_threads
 
 _log = logging.getLogger(__name__)
 
@@ -135,10 +136,8 @@ def _start_worker(
     events: Any,
     stop: Any,
 ) -> None:
-    import torch
-
     _watch_parent()
-    torch.set_num_threads(threads)
+    set_threads(threads)
     _worker.update(events=events, stop=stop)
     log = logging.getLogger("desmezcla")
     log.addHandler(_ToParent())

@@ -19,7 +19,7 @@ from desmezcla.cli.separate import separate
 from desmezcla.cli.serve import serve
 from desmezcla.cli.stream import stream
 from desmezcla.cli.train import train
-from desmezcla.errors import DesmezclaError, ParameterError
+from desmezcla.errors import DesmezclaError, ParameterError, without_torch
 from desmezcla.version import VERSION
 
 app = typer.Typer(
@@ -78,15 +78,24 @@ def _run() -> int:
     except DesmezclaError as error:
         typer.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, ParameterError) else 1
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            return _fault(error)
+        typer.echo(f"error: {without_torch('this command')}", err=True)
+        return 1
     except Exception as error:
         if hasattr(error, "show"):  # typer's own errors: wrong usage
             error.show()
             return int(getattr(error, "exit_code", 2))
-        logging.getLogger(__name__).debug("unexpected error", exc_info=True)
-        typer.echo(
-            f"error: {type(error).__name__}: {error}; this is a fault of desmezcla, please report "
-            "it",
-            err=True,
-        )
-        return 1
+        return _fault(error)
     return code if isinstance(code, int) else 0
+
+
+def _fault(error: Exception) -> int:
+    """Say that something went wrong that never should, and return the exit code."""
+    logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+    typer.echo(
+        f"error: {type(error).__name__}: {error}; this is a fault of desmezcla, please report it",
+        err=True,
+    )
+    return 1

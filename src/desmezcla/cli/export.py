@@ -21,6 +21,7 @@ class FilePrecision(str, Enum):
     """How exactly the file computes."""
 
     float32 = "float32"
+    float16 = "float16"
     int8 = "int8"
 
 
@@ -33,7 +34,8 @@ def export(
         typer.Option("--stream", help="Write one step of a causal release, for live use."),
     ] = False,
     precision: Annotated[
-        FilePrecision, typer.Option(help="How exactly the file computes; int8 is for --stream.")
+        FilePrecision,
+        typer.Option(help="float16 and int8 make smaller files; float16 is not for --stream."),
     ] = FilePrecision.float32,
     out: Annotated[
         Path | None,
@@ -41,7 +43,7 @@ def export(
             "-o",
             "--out",
             metavar="FILE",
-            help="RELEASE.onnx if not given; with --stream, where live and stream look for it.",
+            help="The release's folder if not given, where separate, live and stream look.",
         ),
     ] = None,
     as_json: Annotated[
@@ -51,21 +53,19 @@ def export(
 ) -> None:
     """Write a release as an ONNX file, and compare what it gives with PyTorch.
 
-    Without --stream, the file has the network alone; what comes before and after it, such as the
-    Fourier transform, is left to the program that runs it.
+    The file goes into the release's folder, where `separate --engine onnx` finds it, or with
+    --stream `live` and `stream`. Where more is done around the network than such a file can say
+    (a Wiener filter), it has the network alone, and is written to RELEASE.onnx.
     """
-    if precision is FilePrecision.int8 and not stream:
-        raise ParameterError("--precision int8 is for --stream; add it, or take float32")
+    if precision is FilePrecision.float16 and stream:
+        raise ParameterError("--precision float16 is not for --stream; take float32 or int8")
     from rich.filesize import decimal
 
     from desmezcla.cli.report import fetched_release
-    from desmezcla.inference.stream_file import STREAM_FILES
 
     find = causal_release if stream else fetched_release
     found = find(release, quiet=quiet)
-    default = found.folder / STREAM_FILES[precision.value] if stream else Path(f"{found.name}.onnx")
-    path = default if out is None else out
-    agreement = _write(found, path, stream=stream, precision=precision)
+    path, agreement = _write(found, out, stream=stream, precision=precision)
     size, level_db = path.stat().st_size, agreement.level_db
     if as_json:
         facts = {
@@ -88,18 +88,28 @@ def export(
 
 
 def _write(
-    release: "Release", path: Path, *, stream: bool, precision: FilePrecision
-) -> "Agreement":
+    release: "Release", out: Path | None, *, stream: bool, precision: FilePrecision
+) -> "tuple[Path, Agreement]":
+    """Write the file and return where it is."""
     # Deferred: they import torch, which takes longer than the rest of a short command.
-    from desmezcla.exporting.checked import export_checked_core
+    from desmezcla.exporting.model import export_model
     from desmezcla.exporting.stream import export_stream
+    from desmezcla.inference.model_file import MODEL_FILES
+    from desmezcla.inference.stream_file import STREAM_FILES
+    from desmezcla.models import Core
     from desmezcla.releases.checkpoint import load_model
 
     model = load_model(release)
     if stream:
-        return export_stream(model, path, precision=precision.value, release=release)
-    if model.core() is None and model.stream_core() is not None:
+        assert precision is not FilePrecision.float16
+        path = out or release.folder / STREAM_FILES[precision.value]
+        return path, export_stream(model, path, precision=precision.value, release=release)
+    core = model.core()
+    if core is None and model.stream_core() is not None:
         raise ParameterError(
             f"release {release.name!r} can be exported for streams only; add --stream"
         )
-    return export_checked_core(model, path)
+    whole = isinstance(core, Core)
+    default = release.folder / MODEL_FILES[precision.value] if whole else None
+    path = out or default or Path(f"{release.name}.onnx")
+    return path, export_model(model, path, precision=precision.value, release=release)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
 from rich.console import Console
 
 from desmezcla.audio.formats import BitDepth
@@ -17,7 +16,9 @@ from desmezcla.cli.live_devices import CHANNELS, Ends, find_ends
 from desmezcla.cli.live_text import Running
 from desmezcla.cli.live_view import View, open_view
 from desmezcla.cli.report import log_to
-from desmezcla.inference.realtime import EngineName, LivePrecision, StreamSeparator
+from desmezcla.inference.device import set_torch_threads
+from desmezcla.inference.realtime import LivePrecision, StreamSeparator
+from desmezcla.inference.runner import EngineName
 from desmezcla.live.controls.keys import KeyControl, listening_to_keys
 from desmezcla.live.controls.midi import MidiControl
 from desmezcla.live.controls.osc import OscControl
@@ -75,7 +76,6 @@ def run_live(options: LiveOptions, *, as_json: bool, quiet: bool, verbose: bool)
         ends = find_ends(options.input, options.output)
         release = causal_release(options.model, quiet=quiet)
         rate = options.sample_rate or ends.rate(release.info.sample_rate)
-        torch.set_num_threads(options.threads)
         stream = StreamSeparator(
             release.folder,
             sample_rate=rate,
@@ -84,6 +84,7 @@ def run_live(options: LiveOptions, *, as_json: bool, quiet: bool, verbose: bool)
             precision=options.precision,
             threads=options.threads,
         )
+        set_torch_threads(stream.engine, options.threads)
         mixer = Mixer(stream.stems, rate, options.gains)
         keys = KeyControl(mixer, stop.set)
         controls = _start_controls(stack, options, mixer)

@@ -14,6 +14,8 @@ class Precision(str, Enum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+    float16 = "float16"
+    int8 = "int8"
 
 
 DeviceOption = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from desmezcla.cli.causal import Engine, EngineOption
 from desmezcla.cli.options import (
     BatchSizeOption,
     DeviceOption,
@@ -75,6 +76,7 @@ def separate(
     seed: SeedOption = 0,
     batch_size: BatchSizeOption = 1,
     precision: PrecisionOption = Precision.auto,
+    engine: EngineOption = Engine.auto,
     start: Annotated[float, typer.Option(metavar="SECONDS", help="Where to begin.")] = 0.0,
     duration: Annotated[
         float | None,
@@ -101,7 +103,7 @@ def separate(
     Each input gets a folder with one file for each stem, at the input's sample rate, channels and
     exact length, and a separation.json that tells how they were made.
     """
-    # Deferred: they import torch, which takes longer than the rest of a short command.
+    # Deferred: they take longer to import than the rest of a short command.
     from desmezcla.batch.inputs import collect_inputs
     from desmezcla.batch.local import Job, run_tasks
     from desmezcla.cli.report import fetched_release, reporter
@@ -119,6 +121,7 @@ def separate(
                 "seed": seed,
                 "precision": precision.value,
                 "batch_size": batch_size,
+                "engine": engine.value,
             },
             output=output_options(
                 stems=read_names(stems),

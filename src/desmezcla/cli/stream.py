@@ -69,11 +69,11 @@ def stream(
     """
     chosen, gains = _chosen(stem, stems, mix)
     _check_ends()
-    # Deferred: they import torch, which takes longer than the rest of a short command.
-    import torch
+    # Deferred: they take longer to import than the rest of a short command.
     from rich.console import Console
 
     from desmezcla.cli.report import log_to
+    from desmezcla.inference.device import set_torch_threads
     from desmezcla.inference.realtime import StreamSeparator
     from desmezcla.live.mixer import Mixer
     from desmezcla.live.pcm import PcmDecoder, PcmEncoder, find_pcm_format
@@ -82,7 +82,6 @@ def stream(
     taken = find_pcm_format(pcm_format)
     given = find_pcm_format(output_format or pcm_format)
     with log_to(Console(stderr=True), quiet=quiet or json_lines, verbose=verbose):
-        torch.set_num_threads(threads)
         release = causal_release(model, quiet=quiet or json_lines)
         separator = StreamSeparator(
             release.folder,
@@ -92,6 +91,7 @@ def stream(
             precision=precision.value,
             threads=threads,
         )
+        set_torch_threads(separator.engine, threads)
         if gains is None:
             names = separator.stems if chosen is None else chosen
             arrange = side_by_side(separator.stems, names)

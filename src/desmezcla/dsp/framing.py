@@ -60,7 +60,8 @@ class Framing:
         if self.edges == "reflected":
             return 1 + max(length, self.before_samples + 1) // self.hop_samples
         if self.edges == "silent":
-            return (length - 1 + self.synthesis_samples) // self.hop_samples
+            unheard = self.frame_samples - self.synthesis_samples - self.before_samples
+            return 1 + (length - 1 - unheard) // self.hop_samples
         return 1 + -(-max(0, length - self.frame_samples) // self.hop_samples)
 
 
@@ -103,9 +104,6 @@ class FrameStream:
         self._step = step
         self._axes = axes
         self._result_axes = result_axes
-        size, given = framing.frame_samples, framing.synthesis_samples
-        self._analysis = _window(framing.analysis, size)
-        self._synthesis = _window(framing.synthesis, given)
         self.reset()
 
     def reset(self) -> None:
@@ -180,23 +178,8 @@ class FrameStream:
 
     def _stepped(self, frames: Audio) -> Audio:
         """Return the stems' frames. Shape: `[*, N, W] -> [*', N, V]`."""
-        framing = self.framing
-        inputs = []
-        for part in framing.parts:
-            if part == "frames":
-                inputs.append(frames)
-            else:
-                spectra = np.fft.rfft(frames * self._analysis).astype(np.complex64, copy=False)
-                inputs.append(spectra.view(np.float32).reshape(*spectra.shape, 2))
-        outputs = []
-        for part, output in zip(framing.parts, self._step(tuple(inputs)), strict=True):
-            if part == "frames":
-                outputs.append(output)
-            else:
-                spectra = np.ascontiguousarray(output).view(np.complex64)[..., 0]
-                waves = np.fft.irfft(spectra, framing.frame_samples).astype(np.float32, copy=False)
-                outputs.append(waves[..., -framing.synthesis_samples :] * self._synthesis)
-        return outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+        parts = self.framing.parts
+        return from_parts(self.framing, parts, self._step(to_parts(self.framing, frames)))
 
     def _added(self, frames: Audio) -> Audio:
         """Add frames to the result and return what no later frame reaches."""
@@ -226,8 +209,44 @@ class FrameStream:
         return result
 
 
-def _window(window: Audio | None, samples: int) -> Audio:
-    return np.ones(samples, np.float32) if window is None else window
+def to_parts(framing: Framing, frames: Audio) -> tuple[Audio, ...]:
+    """Return what a step takes of some frames, as `Framing.parts` says.
+
+    Shape:
+        frames: `[*, N, W]`; returns frames as they are, spectra `[*, N, F, 2]`.
+    """
+    parts = []
+    for part in framing.parts:
+        if part == "frames":
+            parts.append(frames)
+        else:
+            windowed = frames if framing.analysis is None else frames * framing.analysis
+            spectra = np.fft.rfft(windowed).astype(np.complex64, copy=False)
+            parts.append(spectra.view(np.float32).reshape(*spectra.shape, 2))
+    return tuple(parts)
+
+
+def from_parts(framing: Framing, names: tuple[Part, ...], parts: tuple[Audio, ...]) -> Audio:
+    """Return the frames that a step's results stand for, ready to be added where they overlap.
+
+    Args:
+        framing: Where the frames lie.
+        names: What each of the results is.
+        parts: The results, which are added.
+
+    Shape:
+        parts: frames `[*, N, V]`, spectra `[*, N, F, 2]`; returns `[*, N, V]`.
+    """
+    results = []
+    for name, part in zip(names, parts, strict=True):
+        if name == "frames":
+            results.append(part)
+            continue
+        spectra = np.ascontiguousarray(part).view(np.complex64)[..., 0]
+        waves = np.fft.irfft(spectra, framing.frame_samples).astype(np.float32, copy=False)
+        waves = waves[..., -framing.synthesis_samples :]
+        results.append(waves if framing.synthesis is None else waves * framing.synthesis)
+    return results[0] if len(results) == 1 else results[0] + results[1]
 
 
 def checked_framing(framing: Framing) -> Framing:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from desmezcla.errors import ParameterError
-from desmezcla.models import Core, SeparationModel
+from desmezcla.models import Core, InnerCore, SeparationModel
+from desmezcla.releases.release import Release
+from desmezcla.version import VERSION
 
 OUTPUT = "output"
+"""What the result of an `InnerCore` is called."""
 
 
-def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Core:
+def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Core | InnerCore:
     """Write the network that a model declares as its core to an ONNX file.
 
-    The length of the mixture stays free: the axes that follow it (`Core.length_axes`) are dynamic.
-    The batch has the size of the example's.
+    The length of the mixture stays free: the axes that follow it are dynamic. The batch has the
+    size of the example's.
 
     Args:
         model: The model, in evaluation mode.
@@ -29,50 +32,81 @@ def export_core(model: SeparationModel[Any], path: Path, example: Tensor) -> Cor
         example: A mixture that the network is traced with, a second or so.
 
     Shape:
-        example: `[B, C, T]`.
+        example: `[B, C, T]`; B = 1 for a `Core`.
 
     Returns:
-        The core; its `enter` and `leave` are what another program has to do itself.
+        The core; what is before and after its network is what another program has to do itself.
 
     Errors:
         ParameterError: if the model declares no core.
     """
     core = model.core()
     if core is None:
-        key = type(model).__module__.rpartition(".")[2]
+        key = origin_of(model, None)["name"]
         raise ParameterError(
             f"model={key!r} declares no network that ONNX can hold; run it with PyTorch"
         )
-    inputs = core.enter(example)
+    if isinstance(core, InnerCore):
+        inputs, axes = core.enter(example), core.length_axes
+        names = core.inputs
+        outputs: dict[str, int | None] = {OUTPUT: None}
+    else:
+        front = core.front_end
+        inputs = tuple(map(torch.from_numpy, front.before(example.numpy())))
+        axes = (2,) * len(inputs)  # of frames or, where there are none, of samples
+        names, outputs = front.inputs, dict.fromkeys(front.outputs, 3)
+    _export(core.network, path, inputs, dict(zip(names, axes, strict=True)), outputs)
+    return core
+
+
+def _export(
+    network: nn.Module,
+    path: Path,
+    inputs: tuple[Tensor, ...],
+    axes: dict[str, int],
+    outputs: Mapping[str, int | None],
+) -> None:
+    """Write a network; `axes` and `outputs` say which axis of which tensor is free, if known."""
+    named: dict[str, Any] = {"input_names": list(axes), "output_names": list(outputs)}
+    free = {**axes, **outputs}
     with torch.no_grad(), quiet():
         # The newer exporter fixes the number of steps of an LSTM, the older one the lengths that
         # are computed from a shape (rotary positions).
-        if any(isinstance(module, nn.LSTM) for module in core.network.modules()):
-            axes = zip(core.inputs, core.length_axes, strict=True)
+        if any(isinstance(module, nn.LSTM) for module in network.modules()):
             torch.onnx.export(
-                core.network,
+                network,
                 inputs,
                 path,
                 dynamo=False,
                 opset_version=17,
-                input_names=list(core.inputs),
-                output_names=[OUTPUT],
-                dynamic_axes={name: {axis: "length"} for name, axis in axes},
+                dynamic_axes={n: {a: "length"} for n, a in free.items() if a is not None},
+                **named,
             )
         else:
             torch.onnx.export(
-                core.network,
+                network,
                 inputs,
                 path,
                 dynamo=True,
                 # The exporter's simplifier takes x + 1e-8 for x, which divides silence by zero.
                 optimize=False,
                 external_data=False,
-                input_names=list(core.inputs),
-                output_names=[OUTPUT],
-                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in core.length_axes),
+                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC} for axis in axes.values()),
+                **named,
             )
-    return core
+
+
+def origin_of(model: SeparationModel[Any], release: Release | None) -> dict[str, Any]:
+    """Return the fields of `FileFacts`: what a file is made of."""
+    return {
+        "desmezcla": VERSION,
+        "name": release.name if release else type(model).__module__.rpartition(".")[2],
+        "weights_sha256": release.sha256 if release else None,
+        "license": release.info.license if release else "unknown",
+        "stems": model.spec.stems,
+        "sample_rate": model.spec.sample_rate,
+        "channels": model.spec.channels,
+    }
 
 
 @contextlib.contextmanager

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from desmezcla.errors import ParameterError
 from desmezcla.inference.blocks import Block
@@ -38,20 +36,22 @@ class ChunkPlan:
     window: Literal["crossfade", "triangle"]
     valid_lengths: ValidLengths | None = None
 
-    def weights(self, chunk: "Chunk") -> Tensor:
+    def weights(self, chunk: "Chunk") -> Block:
         """Return the weight of each sample of a chunk, 0 where it is discarded.
 
         Shape:
             returns `[n]`, n the length of the chunk.
         """
-        position = torch.arange(chunk.samples, dtype=torch.float32)
+        position = np.arange(chunk.samples, dtype=np.float32)
         whole = self.segment_samples or chunk.samples
         if self.window == "triangle":
-            return torch.minimum(position + 1, whole - position) / ((whole + 1) // 2)
+            peak = np.float32((whole + 1) // 2)
+            triangle: Block = np.minimum(position + 1, whole - position) / peak
+            return triangle
         fade = max(1, whole - self.hop_samples - 2 * self.context_samples)
-        rise = ((position - self.context_samples + 0.5) / fade).clamp(0, 1)
-        ones = torch.ones(chunk.samples)
-        return torch.minimum(ones if chunk.first else rise, ones if chunk.last else rise.flip(0))
+        rise: Block = np.clip((position - self.context_samples + 0.5) / fade, 0, 1)
+        ones = np.ones(chunk.samples, np.float32)
+        return np.minimum(ones if chunk.first else rise, ones if chunk.last else rise[::-1])
 
     def added(self, samples: int) -> tuple[int, int]:
         """Return how many samples a segment of some length gets in addition, before and after."""
@@ -76,12 +76,12 @@ class Chunk:
 
     start: int
     samples: int
-    audio: Tensor
+    audio: Block
     before: int
     first: bool
     last: bool
 
-    def own(self, stems: Tensor) -> Tensor:
+    def own(self, stems: Block) -> Block:
         """Return of the model's output what belongs to the segment itself. Shape: `[..., n]`."""
         return stems[..., self.before : self.before + self.samples]
 
@@ -208,13 +208,11 @@ class _Buffer:
         self._blocks = [np.concatenate(self._blocks, axis=-1)[:, start - self._base :]]
         self._base = start
 
-    def read(self, start: int, stop: int) -> Tensor:
+    def read(self, start: int, stop: int) -> Block:
         """Return what lies between two positions. Shape: `[C, stop - start]`."""
         assert max(start, 0) >= self._base
         if len(self._blocks) > 1:
             self._blocks = [np.concatenate(self._blocks, axis=-1)]
-        inner = torch.from_numpy(
-            self._blocks[0][:, max(start, 0) - self._base : min(stop, self.end) - self._base]
-        )
+        inner = self._blocks[0][:, max(start, 0) - self._base : min(stop, self.end) - self._base]
         silence = max(0, -start), max(0, stop - self.end)
-        return torch.nn.functional.pad(inner, silence) if any(silence) else inner
+        return np.pad(inner, [(0, 0), silence]) if any(silence) else inner

@@ -2,27 +2,33 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import sys
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from desmezcla.errors import ParameterError
 
-Precision = Literal["auto", "float32", "bfloat16"]
+if TYPE_CHECKING:  # this file serves where PyTorch is not installed, too
+    import torch
+
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+
+_onnx_threads = 0
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """Return a device by name; "auto" is the first of cuda, mps and cpu that is there.
 
     Errors:
         ParameterError: if the name is unknown or the device is not there.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -45,16 +51,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: Precision, device: "torch.device") -> "torch.dtype":
     """Return the type that matrix products are computed in; "auto" is float32.
 
     Errors:
         ParameterError: if the name is unknown, or the processor has no bfloat16.
     """
+    import torch
+
     if precision in ("auto", "float32"):
         return torch.float32
     if precision != "bfloat16":
-        raise ParameterError(f"precision={precision!r} must be auto, float32 or bfloat16")
+        raise ParameterError(
+            f"precision={precision!r} must be auto, float32 or bfloat16 with PyTorch; float16 and "
+            "int8 are for engine='onnx'"
+        )
     if device.type == "cuda":
         there = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -64,6 +75,27 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
             f"precision='bfloat16' is not supported by this {device.type}; use float32"
         )
     return torch.bfloat16
+
+
+def set_threads(threads: int) -> None:
+    """Let this process compute with so many threads, whichever engine does."""
+    global _onnx_threads
+    _onnx_threads = threads
+    if importlib.util.find_spec("torch") is not None:
+        set_torch_threads("torch", threads)
+
+
+def onnx_threads() -> int:
+    """Return how many threads ONNX Runtime is to compute with; 0 for as many as there are cores."""
+    return _onnx_threads
+
+
+def set_torch_threads(engine: str, threads: int) -> None:
+    """Let PyTorch compute with so many threads, if it is the engine of a stream."""
+    if engine == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def keep_freed_buffers() -> bool:

@@ -4,22 +4,19 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from desmezcla.audio.resample import resampled_length
 from desmezcla.errors import ParameterError
 from desmezcla.inference.blocks import Block, Counter, resampled
 from desmezcla.inference.chunks import Chunk, ChunkPlan, chunks, plan_chunks
-from desmezcla.inference.device import Precision, choose_device, choose_dtype
+from desmezcla.inference.device import Precision
 from desmezcla.inference.groups import Group, channel_groups
 from desmezcla.inference.layout import from_model, to_model
 from desmezcla.inference.overlap_add import overlap_add
+from desmezcla.inference.runner import Runner
 from desmezcla.inference.sources import Source
-from desmezcla.models.base import SeparationModel
 
 # Demucs draws its shifts from the same half second.
 _LARGEST_SHIFT_S = 0.5
@@ -57,22 +54,20 @@ class Engine:
     """One model, ready to separate sources.
 
     Args:
-        model: The model; it is moved to the device.
-        options: How to run it.
+        runner: Runs the model.
+        options: How to cut what it is given.
 
     Errors:
-        ParameterError: if an option is out of range or not possible on this machine.
+        ParameterError: if an option is out of range.
     """
 
-    def __init__(self, model: SeparationModel[Any], options: EngineOptions) -> None:
+    def __init__(self, runner: Runner, options: EngineOptions) -> None:
         self.options = options
-        self.spec = model.spec
+        self.runner = runner
+        self.spec = runner.spec
         self.plan: ChunkPlan = plan_chunks(
-            model.spec, segment=options.segment, overlap=options.overlap
+            self.spec, segment=options.segment, overlap=options.overlap
         )
-        self.device = choose_device(options.device)
-        self.dtype = choose_dtype(options.precision, self.device)
-        self.model = model.to(self.device).eval()
 
     def stream(
         self, source: Source, sample_rate: int | None = None, *, offset_s: float = 0.0
@@ -103,7 +98,7 @@ class Engine:
             mixture = itertools.chain([silence], mixture)
         groups = channel_groups(source.layout, self.spec.channels)
         pieces = self._separated(chunks(mixture, self.plan), groups, level)
-        stems = _without_start((x.numpy() for x in overlap_add(pieces, self.plan)), offset)
+        stems = _without_start(overlap_add(pieces, self.plan), offset)
         yield from resampled(
             stems,
             self.spec.sample_rate,
@@ -113,36 +108,28 @@ class Engine:
 
     def _separated(
         self, pieces: Iterable[Chunk], groups: list[Group], level: tuple[float, float] | None
-    ) -> Iterator[tuple[Chunk, Tensor]]:
+    ) -> Iterator[tuple[Chunk, Block]]:
         """Run the model on chunks; each group of channels of each chunk is one item of a batch."""
         channels = sum(map(len, groups))
         # As many chunks at a time as fill a batch; what is left of a chunk waits for no other.
         at_once = max(1, self.options.batch_size // len(groups))
         for batch in _batched(pieces, at_once):
             items = [to_model(chunk.audio, groups, self.spec.channels) for chunk in batch]
-            mix = items[0] if len(items) == 1 else torch.cat(items)
+            mix = items[0] if len(items) == 1 else np.concatenate(items)
             stems = self._run(mix)
             if level is not None:
                 mean, deviation = level
                 stems = stems * deviation + mean
-            for chunk, own in zip(batch, torch.split(stems, len(groups)), strict=True):
+            for chunk, own in zip(batch, np.split(stems, len(batch)), strict=True):
                 yield chunk, chunk.own(from_model(own, groups, channels))
             # They must not lie beside what the model needs for the next chunks.
             del items, mix, stems, own
 
-    def _run(self, mix: Tensor) -> Tensor:
-        """Run the model, `batch_size` items at a time.
-
-        Shape:
-            mix: `[B, C, n]`; returns `[B, S, C, n]`, on the CPU.
-        """
-        low = self.dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=low):
-            parts = [
-                self.model(part.to(self.device)).float().cpu()
-                for part in torch.split(mix, self.options.batch_size)
-            ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+    def _run(self, mix: Block) -> Block:
+        """Run the model, `batch_size` items at a time. Shape: `[B, C, n] -> [B, S, C, n]`."""
+        size = self.options.batch_size
+        parts = [self.runner.run(mix[i : i + size]) for i in range(0, len(mix), size)]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _level(self, source: Source) -> tuple[float, float]:
         """Return mean and standard deviation of the whole track's channels' mean."""

@@ -200,8 +200,9 @@ def _provenance(
     engine = ensemble.members[0].engine
     how = dataclasses.asdict(engine.options) | options.model_dump(exclude={"skip_existing"})
     chosen = {
-        "device": engine.device.type,
-        "precision": str(engine.dtype).removeprefix("torch."),
+        "engine": engine.runner.engine,
+        "device": engine.runner.device,
+        "precision": engine.runner.precision,
         "sample_rate": target.sample_rate,
         "bit_depth": target.bit_depth,
         "bitrate": target.bitrate,

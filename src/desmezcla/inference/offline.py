@@ -1,29 +1,37 @@
 """`Separator`: a release ready to separate arrays and files."""
 
+import importlib.util
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from desmezcla.audio.container import DEFAULT_LAYOUTS
-from desmezcla.errors import ParameterError
+from desmezcla.errors import ParameterError, without_torch
+from desmezcla.inference.arrays import as_given, to_array
 from desmezcla.inference.blocks import Block
 from desmezcla.inference.device import Precision, keep_freed_buffers
 from desmezcla.inference.engine import Engine, EngineOptions
 from desmezcla.inference.ensemble import Ensemble, Member
 from desmezcla.inference.files import Progress, SeparatedFile, separate_file
+from desmezcla.inference.onnx_runner import release_runner
 from desmezcla.inference.outputs import output_options
+from desmezcla.inference.runner import EngineName
 from desmezcla.inference.sources import ArraySource, FileSource
-from desmezcla.models.base import SeparationModel
-from desmezcla.releases.checkpoint import load_model
 from desmezcla.releases.release import Release
 from desmezcla.releases.store import find_release
 
-Audio = TypeVar("Audio", NDArray[np.float32], Tensor)
+if TYPE_CHECKING:  # what runs a model file must not import PyTorch
+    from torch import Tensor
+
+    from desmezcla.models.base import SeparationModel
+
+Audio = TypeVar("Audio", NDArray[np.float32], "Tensor")
+
+_log = logging.getLogger(__name__)
 
 
 class Separator:
@@ -39,11 +47,17 @@ class Separator:
             pass without.
         seed: Of the random delays.
         precision: "float32", "bfloat16" (faster where the processor has it; see
-            docs/performance.md for the agreement), or "auto", which is float32.
+            docs/performance.md for the agreement), or "auto", which is float32. With ONNX Runtime
+            it says which file is run: "float32", "float16", "int8", or "auto" for the most exact
+            of those that are there.
         batch_size: Segments that the model is given together; the result is the same.
+        engine: "torch"; "onnx" for ONNX Runtime, on the processor, with the file that
+            `desmezcla export RELEASE` puts into the release's folder; "auto" is "torch", and
+            "onnx" where PyTorch is not installed.
 
     Errors:
-        ReleaseError: if the release is unknown or damaged.
+        DesmezclaError: if the engine is not installed.
+        ReleaseError: if the release is unknown or damaged, or has no model file for ONNX Runtime.
         ParameterError: if an option is out of range or not possible on this machine.
 
     >>> import numpy as np
@@ -55,7 +69,7 @@ class Separator:
 
     def __init__(
         self,
-        model: str | Path | SeparationModel[Any] = "default",
+        model: "str | Path | SeparationModel[Any]" = "default",
         *,
         device: str = "auto",
         segment: float | Literal["track"] | None = None,
@@ -64,19 +78,22 @@ class Separator:
         seed: int = 0,
         precision: Precision = "auto",
         batch_size: int = 1,
+        engine: EngineName = "auto",
     ) -> None:
         self.options = EngineOptions(device, segment, overlap, shifts, seed, precision, batch_size)
+        chosen = _engine_name(engine, device)
         keep_freed_buffers()
         self.release: Release | None = None
-        if isinstance(model, SeparationModel):
+        if not isinstance(model, str | Path):
+            if engine == "onnx":
+                raise ParameterError("engine='onnx' runs the file of a release; give its name")
             self.name = type(model).__name__
-            weights = dict.fromkeys(model.spec.stems, 1.0)
-            members = [Member(Engine(model, self.options), weights)]
+            members = [_whole(_torch_engine(model, self.options))]
             stems: tuple[str, ...] = model.spec.stems
         else:
             self.release = find_release(model)
             self.name = self.release.name
-            members = _members(self.release, self.options)
+            members = _members(self.release, self.options, chosen)
             bag = bool(self.release.info.members)
             stems = self.release.info.stems if bag else members[0].engine.spec.stems
         self._ensemble = Ensemble(members, stems)
@@ -106,12 +123,9 @@ class Separator:
             ParameterError: if the shape, the type, the rate or a value is not allowed.
         """
         stems = np.concatenate(list(self.stream(audio, sample_rate)), axis=-1)
-        if isinstance(audio, Tensor):
-            tensors = torch.from_numpy(stems).to(audio.device)
-            return dict(zip(self.stems, tensors, strict=True))
-        return dict(zip(self.stems, stems, strict=True))
+        return dict(zip(self.stems, as_given(stems, audio), strict=True))
 
-    def stream(self, audio: NDArray[np.float32] | Tensor, sample_rate: int) -> Iterator[Block]:
+    def stream(self, audio: "NDArray[np.float32] | Tensor", sample_rate: int) -> Iterator[Block]:
         """Separate audio in memory block by block; the stems need not fit into memory.
 
         Args:
@@ -125,8 +139,7 @@ class Separator:
         Errors:
             ParameterError: if the shape, the type, the rate or a value is not allowed.
         """
-        array = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
-        source = ArraySource(_checked(array, sample_rate), sample_rate)
+        source = ArraySource(_checked(to_array(audio), sample_rate), sample_rate)
         yield from self._ensemble.stream(source)
 
     def stream_file(
@@ -189,18 +202,56 @@ class Separator:
         }
 
 
-def _members(release: Release, options: EngineOptions) -> list[Member]:
+def _engine_name(engine: EngineName, device: str) -> Literal["torch", "onnx"]:
+    """Say which of the two engines runs; "auto" is PyTorch where it is installed."""
+    if engine not in get_args(EngineName):
+        raise ParameterError(f"engine={engine!r} must be one of {', '.join(get_args(EngineName))}")
+    there = importlib.util.find_spec("torch") is not None
+    if engine == "torch" and not there:
+        raise without_torch("engine='torch'")
+    if engine == "torch" or (engine == "auto" and there):
+        return "torch"
+    if engine == "auto":
+        _log.info("PyTorch is not installed: the model runs with ONNX Runtime")
+    if device not in ("auto", "cpu"):
+        raise ParameterError(f"device={device!r} needs PyTorch; ONNX Runtime runs on the cpu here")
+    return "onnx"
+
+
+def _torch_engine(model: "SeparationModel[Any]", options: EngineOptions) -> Engine:
+    """Return a model, ready to separate sources."""
+    from desmezcla.inference.torch_runner import torch_engine  # imports PyTorch
+
+    return torch_engine(model, options)
+
+
+def _loaded(release: Release, options: EngineOptions, engine: Literal["torch", "onnx"]) -> Engine:
+    """Return the model of a release, ready to separate sources."""
+    if engine == "onnx":
+        return Engine(release_runner(release, options.precision), options)
+    from desmezcla.releases.checkpoint import load_model  # imports PyTorch
+
+    return _torch_engine(load_model(release), options)
+
+
+def _whole(engine: Engine) -> Member:
+    """Return an engine whose stems all count."""
+    return Member(engine, dict.fromkeys(engine.spec.stems, 1.0))
+
+
+def _members(
+    release: Release, options: EngineOptions, engine: Literal["torch", "onnx"]
+) -> list[Member]:
     """Load the one model of a release, or those of a bag."""
     if not release.info.members:
-        model = load_model(release)
-        return [Member(Engine(model, options), dict.fromkeys(model.spec.stems, 1.0))]
+        return [_whole(_loaded(release, options, engine))]
     members = []
     for of_bag in release.info.members:
-        model = load_model(of_bag.release)
+        loaded = _loaded(find_release(of_bag.release), options, engine)
         weights = {
-            stem: of_bag.weight(stem) for stem in model.spec.stems if stem in release.info.stems
+            stem: of_bag.weight(stem) for stem in loaded.spec.stems if stem in release.info.stems
         }
-        members.append(Member(Engine(model, options), weights))
+        members.append(Member(loaded, weights))
     return members
 
 

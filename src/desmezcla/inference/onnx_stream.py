@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desmezcla.dsp.framing import Audio
-from desmezcla.errors import DesmezclaError, ParameterError, ReleaseError
+from desmezcla.errors import ParameterError, ReleaseError
 from desmezcla.inference.block_stream import BlockStream
-from desmezcla.inference.stream_file import METADATA_KEY, StreamFacts, read_facts
+from desmezcla.inference.onnx_session import Node, first_line, node_text, nodes, open_session
+from desmezcla.inference.stream_file import METADATA_KEY, STREAM_REMEDY, StreamFacts, read_facts
+
+_AGAIN = STREAM_REMEDY
 
 # Types that a step may remember.
 _TYPES: dict[str, type[np.generic]] = {
@@ -24,8 +27,6 @@ _TYPES: dict[str, type[np.generic]] = {
 _MOST_STATE_BYTES = 1 << 28
 
 State = list[NDArray[Any]]
-Node = tuple[str, str, list[Any]]
-"""Name, type and shape of what a network takes or gives."""
 
 
 class OnnxStream(BlockStream):
@@ -86,7 +87,7 @@ class OnnxStep:
     def __init__(self, path: Path, *, threads: int) -> None:
         if threads < 1:
             raise ParameterError(f"threads={threads} must be 1 or more")
-        self._session = _open(path, threads)
+        self._session = open_session(path, threads=threads, remedy=_AGAIN)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.facts = read_facts(metadata.get(METADATA_KEY), str(path))
         self._inputs, self._outputs = _expected(self.facts)
@@ -127,38 +128,10 @@ class OnnxStep:
         try:
             results = self(silence)
         except Exception as error:  # ONNX Runtime has no class that all its errors are of
-            raise ReleaseError(f"{path} does not run ({_first_line(error)}); {_AGAIN}") from error
+            raise ReleaseError(f"{path} does not run ({first_line(error)}); {_AGAIN}") from error
         if not all(np.isfinite(result).all() for result in results):
             raise ReleaseError(f"{path} makes silence NaN or infinite; {_AGAIN}")
         self.reset()
-
-
-_AGAIN = "write it again with: desmezcla export RELEASE --stream"
-
-
-def _open(path: Path, threads: int) -> Any:
-    """Return a session of ONNX Runtime."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DesmezclaError(
-            "stream files need ONNX Runtime, which is not installed; install it with: "
-            "pip install onnxruntime"
-        ) from error
-    if not path.is_file():
-        raise ReleaseError(f"{path} is no file; {_AGAIN}")
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # what is fatal; errors are raised besides
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise ReleaseError(
-            f"{path} cannot be read as ONNX ({_first_line(error)}); {_AGAIN}"
-        ) from error
 
 
 def _expected(facts: StreamFacts) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -175,8 +148,7 @@ def _expected(facts: StreamFacts) -> tuple[dict[str, list[int]], dict[str, list[
 
 def _start(session: Any, facts: StreamFacts, path: Path) -> State:
     """Check what a session takes and gives, and return what it has to remember at the start."""
-    taken: list[Node] = [(node.name, node.type, node.shape) for node in session.get_inputs()]
-    given: list[Node] = [(node.name, node.type, node.shape) for node in session.get_outputs()]
+    taken, given = nodes(session.get_inputs()), nodes(session.get_outputs())
     inputs, outputs = (
         [(name, "tensor(float)", shape) for name, shape in shapes.items()]
         for shapes in _expected(facts)
@@ -189,8 +161,8 @@ def _start(session: Any, facts: StreamFacts, path: Path) -> State:
         for one, other in itertools.zip_longest(found, expected):
             if one != other:
                 raise ReleaseError(
-                    f"{path} {kind} {_text(one)}, where after its metadata it {kind} "
-                    f"{_text(other)}; {_AGAIN}"
+                    f"{path} {kind} {node_text(one)}, where after its metadata it {kind} "
+                    f"{node_text(other)}; {_AGAIN}"
                 )
     return _zeros(inputs[len(facts.framing.parts) :], path)
 
@@ -206,11 +178,3 @@ def _zeros(states: list[Node], path: Path) -> State:
             f"{path} remembers {size} bytes, but at most {_MOST_STATE_BYTES} are allowed; {_AGAIN}"
         )
     return [np.zeros(shape, _TYPES[kind]) for _, kind, shape in states]
-
-
-def _text(node: Node | None) -> str:
-    return "nothing" if node is None else " ".join(map(str, node))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]

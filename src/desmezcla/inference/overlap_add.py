@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from desmezcla.inference.blocks import Block
 from desmezcla.inference.chunks import Chunk, ChunkPlan
 
 _BLOCK_SAMPLES = 1 << 16
 
 
-def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iterator[Tensor]:
+def overlap_add(pieces: Iterable[tuple[Chunk, Block]], plan: ChunkPlan) -> Iterator[Block]:
     """Discard the context of the segments, cross-fade what is left, and give it out in order.
 
     The sum is divided by the sum of the weights, so an identity model gives back its input for any
@@ -21,23 +21,24 @@ def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iter
         length of the stream.
     """
     start = 0  # position in the stream of the first sample in `total`
-    total: Tensor | None = None
-    weight = torch.zeros(0)
+    total: Block | None = None
+    weight = np.zeros(0, np.float32)
     for chunk, stems in pieces:
         if chunk.first and chunk.last:  # nothing overlaps
-            yield from torch.split(stems, _BLOCK_SAMPLES, dim=-1)
+            for first in range(0, chunk.samples, _BLOCK_SAMPLES):
+                yield stems[..., first : first + _BLOCK_SAMPLES]
             return
         own = plan.weights(chunk)
         if total is None:
             total, weight = stems * own, own
         else:
             kept = chunk.start + plan.context_samples
-            done, total = total[..., : kept - start], total[..., kept - start :].clone()
+            done, total = total[..., : kept - start], total[..., kept - start :].copy()
             yield from _blocks(done, weight[: kept - start])
             del done
             weight, start = weight[kept - start :], kept
             inner = slice(kept - chunk.start, None)
-            added, added_weight = stems[..., inner] * own[inner], own[inner].clone()
+            added, added_weight = stems[..., inner] * own[inner], own[inner].copy()
             added[..., : weight.shape[0]] += total
             added_weight[: weight.shape[0]] += weight
             total, weight = added, added_weight
@@ -48,7 +49,7 @@ def overlap_add(pieces: Iterable[tuple[Chunk, Tensor]], plan: ChunkPlan) -> Iter
         yield from _blocks(total, weight)
 
 
-def _blocks(total: Tensor, weight: Tensor) -> Iterator[Tensor]:
+def _blocks(total: Block, weight: Block) -> Iterator[Block]:
     """Divide by the weight, and give out in short blocks that do not keep the whole alive.
 
     Shape:

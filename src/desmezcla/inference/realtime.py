@@ -2,28 +2,29 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from desmezcla.dsp.framing import Audio
-from desmezcla.errors import ParameterError, ReleaseError
+from desmezcla.errors import ParameterError, ReleaseError, without_torch
+from desmezcla.inference.arrays import as_given, to_array
 from desmezcla.inference.block_stream import BlockStream
 from desmezcla.inference.device import choose_device, keep_freed_buffers
 from desmezcla.inference.onnx_stream import OnnxStream
+from desmezcla.inference.runner import EngineName
 from desmezcla.inference.stream_file import STREAM_FILES, StreamFacts
-from desmezcla.models.base import SeparationModel, StreamStep
-from desmezcla.nn.streaming import State
-from desmezcla.releases.checkpoint import load_model
 from desmezcla.releases.release import Release
 from desmezcla.releases.store import find_release, list_releases
 
-Block = TypeVar("Block", NDArray[np.float32], Tensor)
+if TYPE_CHECKING:  # what runs a stream file must not import PyTorch
+    from torch import Tensor
 
-EngineName = Literal["auto", "torch", "onnx"]
+    from desmezcla.models.base import SeparationModel
+
+Block = TypeVar("Block", NDArray[np.float32], "Tensor")
+
 LivePrecision = Literal["auto", "float32", "int8"]
 
 
@@ -70,7 +71,7 @@ class StreamSeparator:
 
     def __init__(
         self,
-        model: str | Path | SeparationModel[Any] = "realtime",
+        model: "str | Path | SeparationModel[Any]" = "realtime",
         *,
         sample_rate: int | None = None,
         channels: int | None = None,
@@ -80,11 +81,12 @@ class StreamSeparator:
         threads: int = 1,
     ) -> None:
         keep_freed_buffers()
-        self.release = None if isinstance(model, SeparationModel) else find_release(model)
+        self.release = find_release(model) if isinstance(model, str | Path) else None
         if self.release and not self.release.info.causal:
             raise ParameterError(_refusal(self.release.name))
-        chosen = choose_device(device)
-        file = _stream_file(self.release, chosen, engine, precision)
+        # The processor is always there, and whether another device is, only PyTorch can say.
+        kind = device if device == "cpu" or not _torch_there() else choose_device(device).type
+        file = _stream_file(self.release, kind, engine, precision)
         self.engine: Literal["torch", "onnx"] = "onnx" if file else "torch"
         self._stream: BlockStream
         if self.release and file:
@@ -93,20 +95,13 @@ class StreamSeparator:
             )
             _check_origin(self._stream.facts, self.release, file)
             return
-        if not isinstance(model, SeparationModel):
-            model = load_model(model)
-        core = model.stream_core()
-        if core is None:
-            raise ParameterError(_refusal(type(model).__name__))
-        spec = model.spec
-        self._stream = BlockStream(
-            core.framing,
-            TorchStep(core.step, chosen),
-            stems=spec.stems,
-            model_rate=spec.sample_rate,
-            model_channels=spec.channels,
-            sample_rate=sample_rate,
-            channels=channels,
+        if not _torch_there():
+            raise without_torch(f"running {getattr(self.release, 'name', model)!r}")
+        # Deferred because it imports PyTorch.
+        from desmezcla.inference.torch_step import torch_stream
+
+        self._stream = torch_stream(
+            model, device, refusal=_refusal, sample_rate=sample_rate, channels=channels
         )
 
     @property
@@ -139,10 +134,8 @@ class StreamSeparator:
             ParameterError: if the shape is another or a sample is not finite. Nothing has been
                 taken then, and the stream can go on.
         """
-        if isinstance(block, Tensor):
-            stems = self._stream.process(block.detach().cpu().numpy())
-            return torch.from_numpy(stems).to(block.device)
-        return self._stream.process(block)
+        stems: Block = as_given(self._stream.process(to_array(block)), block)
+        return stems
 
     def flush(self) -> Audio:
         """Return what is still inside, so that as much has come out as went in, and start anew.
@@ -157,34 +150,12 @@ class StreamSeparator:
         self._stream.reset()
 
 
-class TorchStep:
-    """A model's step on arrays, with the state of one stream.
-
-    Args:
-        step: The step, of a model in evaluation mode.
-        device: Where to compute; the model is moved there.
-    """
-
-    def __init__(self, step: StreamStep, device: torch.device) -> None:
-        self._step = step.to(device)
-        self._device = device
-        self._state: State = ()
-
-    def __call__(self, parts: tuple[Audio, ...]) -> tuple[Audio, ...]:
-        """Make the stems' frames of the mixture's; see `FrameStep`."""
-        with torch.inference_mode():
-            tensors = [torch.from_numpy(part).to(self._device) for part in parts]
-            results = self._step(*tensors, *self._state)
-        self._state = results[len(parts) :]
-        return tuple(result.cpu().numpy() for result in results[: len(parts)])
-
-    def reset(self) -> None:
-        """Forget what came before."""
-        self._state = ()
+def _torch_there() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 def _stream_file(
-    release: Release | None, device: torch.device, engine: EngineName, precision: LivePrecision
+    release: Release | None, device: str, engine: EngineName, precision: LivePrecision
 ) -> Path | None:
     """Return the file that ONNX Runtime has to run, or None if PyTorch has to run the model."""
     for name, value, known in (
@@ -200,7 +171,7 @@ def _stream_file(
                 "precision='int8' needs ONNX Runtime; take engine='onnx' or float32"
             )
         return None
-    if release is None or device.type != "cpu":
+    if release is None or device != "cpu":
         if must:
             raise ParameterError(
                 f"engine={engine!r} with precision={precision!r} runs the stream file of a release "

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from desmezcla.errors import ParameterError
 from desmezcla.models.base import (
     Core,
+    InnerCore,
     ModelConfig,
     Part,
     SeparationModel,
@@ -20,6 +21,7 @@ from desmezcla.models.base import (
 
 __all__ = [
     "Core",
+    "InnerCore",
     "ModelConfig",
     "Part",
     "SeparationModel",

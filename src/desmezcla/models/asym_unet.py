@@ -25,9 +25,19 @@ import torch
 from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
+from desmezcla.dsp.frames import magnitude
+from desmezcla.dsp.framing import Part as FramePart
+from desmezcla.dsp.front_end import FrontEnd
 from desmezcla.dsp.median import odd
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import Core, ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SpectralModel,
+    spectrogram_spec,
+    stft_framing,
+)
 from desmezcla.nn.asymmetric import AsymmetricUNet
 
 TINY: dict[str, Any] = {
@@ -113,40 +123,48 @@ class MaskUNet(SpectralModel[UNetConfigT]):
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the masked STFT of the mixture; see `SpectralModel`."""
         spectrum = self.transform(mix)  # [B, C, F, N]
-        return self._masked(spectrum, self.network(self._decades(mix, spectrum)))
+        return self._masked(spectrum, self.network(self._decades(mix, spectrum.abs())))
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
         return self._signal(self.spectra(mix), mix.shape[-1])
 
     def core(self) -> Core:
-        """Return the U-Net, from the logarithmic magnitude to the masks' logits; see `Core`."""
+        """Return what lies between the STFT and its inverse; see `Core`."""
+        parts: tuple[FramePart, ...] = ("frames", "spectra")  # the former for the peak
+        framing = stft_framing(self.window, self.config.hop_length, parts=parts)
+        return Core(Part(self, self._masked_parts), FrontEnd(framing, gives=("spectra",)))
 
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (self._decades(mix, self.transform(mix)),)
+    def _masked_parts(self, frames: Tensor, parts: Tensor) -> Tensor:
+        """Return the stems' spectra.
 
-        def leave(mix: Tensor, logits: Tensor) -> Tensor:
-            return self._signal(self._masked(self.transform(mix), logits), mix.shape[-1])
-
-        return Core(self.network, enter, leave, length_axes=(3,), inputs=("log_magnitude",))
+        Shape:
+            frames: `[B, C, N, W]`; parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, F, 2]`.
+        """
+        logits = self.network(self._decades(frames.flatten(2), magnitude(parts).transpose(-1, -2)))
+        return self._masks(logits).transpose(-1, -2)[..., None] * parts[:, None]
 
     @torch.no_grad()
-    def _decades(self, mix: Tensor, spectrum: Tensor) -> Tensor:
+    def _decades(self, mix: Tensor, magnitudes: Tensor) -> Tensor:
         """Return the logarithmic magnitude: -1 for silence, 1 for a sine at the mixture's peak.
 
         Shape:
-            mix: `[B, C, T]`; spectrum: `[B, C, F, N]`; returns `[B, C, F, N]`.
+            mix: `[B, C, T]`; magnitudes: `[B, C, F, N]`; returns `[B, C, F, N]`.
         """
         peak = mix.abs().amax(dim=(1, 2)).clamp(min=LEAST_PEAK)[:, None, None, None]
         full_scale = peak * self.window.sum() / 2
-        return 1 + 0.5 * torch.log10(spectrum.abs() / full_scale + FLOOR)
+        return 1 + 0.5 * torch.log10(magnitudes / full_scale + FLOOR)
 
     def _masked(self, spectrum: Tensor, logits: Tensor) -> Tensor:
         """Return the stems' STFTs. Shape: `[B, C, F, N]`, `[B, S·C, F, N]` -> `[B, S, C, F, N]`."""
-        masks = torch.sigmoid(logits.to(spectrum.real.dtype))
-        masks = torch.unflatten(masks, 1, (len(self.spec.stems), self.spec.channels))
+        masks = self._masks(logits.to(spectrum.real.dtype))
         # A real mask times a complex bin, without making the mask complex first.
         return torch.view_as_complex(masks[..., None] * torch.view_as_real(spectrum)[:, None])
+
+    def _masks(self, logits: Tensor) -> Tensor:
+        """Return the stems' masks. Shape: `[B, S·C, F, N] -> [B, S, C, F, N]`."""
+        places = (len(self.spec.stems), self.spec.channels)
+        return torch.unflatten(torch.sigmoid(logits), 1, places)
 
     def _signal(self, spectra: Tensor, length: int) -> Tensor:
         return istft(spectra, hop_length=self.config.hop_length, window=self.window, length=length)

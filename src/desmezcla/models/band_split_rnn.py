@@ -21,8 +21,21 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
-from desmezcla.nn.band_split import BandSplit, MaskEstimator, masked, spectral_values
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    SpectralModel,
+    spectral_core,
+    spectrogram_spec,
+    stft_framing,
+)
+from desmezcla.nn.band_split import (
+    BandSplit,
+    MaskEstimator,
+    masked,
+    masked_parts,
+    spectral_values,
+)
 
 TINY: dict[str, Any] = {
     "n_fft": 1024,
@@ -135,15 +148,16 @@ class BandSplitRNN(SpectralModel[Config]):
         return self.networks[f"stem_{stem}"]
 
     def core(self) -> Core:
-        """Return the networks of all stems between the STFT and its inverse; see `Core`."""
+        """Return what lies between the STFT and its inverse; see `Core`."""
+        return spectral_core(
+            self, self._masked_parts, stft_framing(self.window, self.config.hop_length)
+        )
 
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (self._values(self.transform(mix)),)
-
-        def leave(mix: Tensor, masks: Tensor) -> Tensor:
-            return self._waveforms(self._masked(self.transform(mix), masks), mix.shape[-1])
-
-        return Core(Part(self, self._masks), enter, leave, length_axes=(1,), inputs=("spectrum",))
+    def _masked_parts(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra. Shape: `[1, C, N, F, 2] -> [1, S, C, N, F, 2]`."""
+        # The networks see each channel by itself, as an item of a batch.
+        alone = masked_parts(parts.transpose(0, 1), self._masks)  # [C, S, 1, N, F, 2]
+        return alone.permute(2, 1, 0, 3, 4, 5)
 
     def _values(self, spectrum: Tensor) -> Tensor:
         """Return what the networks see of each channel. Shape: `[B, C, F, N] -> [B·C, N, F·2]`."""

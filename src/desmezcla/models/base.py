@@ -3,16 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from desmezcla.dsp.framing import Framing
+from desmezcla.dsp.framing import Part as FramePart
+from desmezcla.dsp.front_end import FrontEnd
 from desmezcla.errors import ParameterError
 from desmezcla.nn.streaming import Memory
-from desmezcla.spec import ModelSpec
+from desmezcla.spec import ModelSpec, ValidLengths
 
 
 class ModelConfig(BaseModel):
@@ -70,9 +72,26 @@ def spectrogram_spec(
 
 @dataclass(frozen=True)
 class Core:
-    """The network inside a model, cut out so that it can be exported: real tensors in and out.
+    """A model as a network and what its front end does, so that other programs can run it whole.
 
-    What comes before and after it is signal processing that another program does itself, so that
+    `front_end.after(network(*front_end.before(mix)), mix)` is what the model's `separate` gives,
+    for one mixture. Tensors are real: spectra have real and imaginary part on their last axis.
+
+    Attributes:
+        network: Takes `front_end.inputs`, each `[1, C, N, …]` or `[1, C, T]`, and gives
+            `front_end.outputs`, each `[1, S, C, N, …]` or `[1, S, C, T]`.
+        front_end: What comes before and after it.
+    """
+
+    network: nn.Module
+    front_end: FrontEnd
+
+
+@dataclass(frozen=True)
+class InnerCore:
+    """The network inside a model that a `Core` cannot describe: more is done outside of it.
+
+    What comes before and after it is signal processing that another program has to bring, so that
     `leave(mix, network(*enter(mix)))` is what the model's `separate` gives.
 
     Attributes:
@@ -80,6 +99,7 @@ class Core:
         enter: From a mixture `[B, C, T]` to the tensors that the network takes.
         leave: From the mixture and the network's tensor to the stems `[B, S, C, T]`.
         length_axes: For each input, the axis whose size follows the length of the mixture.
+        outside: What `enter` and `leave` do, for people who have to write it.
         inputs: For each input, what it is called in an exported file.
     """
 
@@ -87,21 +107,75 @@ class Core:
     enter: Callable[[Tensor], tuple[Tensor, ...]]
     leave: Callable[[Tensor, Tensor], Tensor]
     length_axes: tuple[int, ...]
-    inputs: tuple[str, ...] = ("input",)
+    outside: str
+    inputs: tuple[str, ...]
 
 
 class Part(nn.Module):
     """One method of a model as a module of its own, for `Core.network`."""
 
-    def __init__(self, owner: nn.Module, method: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, owner: nn.Module, method: Callable[..., Any]) -> None:
         super().__init__()
         self.owner = owner  # so that its parameters are the module's
         self.method = method
         self.train(owner.training)  # an exporter restores this mode, for the owner as well
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Call the method."""
-        return self.method(x)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        """Call the method with one tensor or two."""
+        return self.method(x) if y is None else self.method(x, y)
+
+
+def stft_framing(
+    window: Tensor, hop_length: int, *, parts: tuple[FramePart, ...] = ("spectra",)
+) -> Framing:
+    """Return the frames of `dsp.stft`: centred, with reflected edges, and exactly inverted.
+
+    Args:
+        window: Of the transform and of its inverse.
+        hop_length: Samples from one frame to the next.
+        parts: What a network is given of them.
+    """
+    size, values = len(window), window.cpu().numpy()
+    return Framing(
+        size,
+        hop_length,
+        size,
+        before_samples=size // 2,
+        edges="reflected",
+        parts=parts,
+        analysis=values,
+        synthesis=values,
+        power=values**2,
+    )
+
+
+def spectral_core(
+    owner: nn.Module,
+    method: Callable[[Tensor], Tensor],
+    framing: Framing,
+    *,
+    lengths: ValidLengths | None = None,
+) -> Core:
+    """Return the core of a model that makes the stems' spectra of the mixture's.
+
+    Args:
+        owner: The model.
+        method: From `[1, C, N, F, 2]` to `[1, S, C, N, F, 2]`.
+        framing: Where the frames lie.
+        lengths: How many frames it takes; None for any number.
+    """
+    front = FrontEnd(framing, gives=("spectra",), lengths=lengths or ValidLengths())
+    return Core(Part(owner, method), front)
+
+
+def parts_of(spectrum: Tensor) -> Tensor:
+    """Return a complex spectrogram as real tensors. Shape: `[*, F, N] -> [*, N, F, 2]`."""
+    return torch.view_as_real(spectrum.mT)
+
+
+def complex_of(parts: Tensor) -> Tensor:
+    """Undo `parts_of`. Shape: `[*, N, F, 2] -> [*, F, N]`."""
+    return torch.view_as_complex(parts.contiguous()).mT
 
 
 class StreamStep(nn.Module):
@@ -201,7 +275,7 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
         """
         return source.state_dict()
 
-    def core(self) -> Core | None:
+    def core(self) -> Core | InnerCore | None:
         """Return the network that can be exported to ONNX, None where it cannot be."""
         return None
 

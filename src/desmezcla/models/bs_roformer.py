@@ -26,8 +26,21 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import Core, ModelConfig, Part, SpectralModel, spectrogram_spec
-from desmezcla.nn.band_split import BandSplit, MaskEstimator, masked, spectral_values
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    SpectralModel,
+    spectral_core,
+    spectrogram_spec,
+    stft_framing,
+)
+from desmezcla.nn.band_split import (
+    BandSplit,
+    MaskEstimator,
+    masked,
+    masked_parts,
+    spectral_values,
+)
 from desmezcla.nn.rotary import rotary_frequencies, rotated
 
 TINY: dict[str, Any] = {
@@ -165,15 +178,9 @@ class BSRoformer(SpectralModel[Config]):
         return self._waveforms(self.spectra(mix), mix.shape[-1])
 
     def core(self) -> Core:
-        """Return the network between the STFT and its inverse; see `Core`."""
-
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (spectral_values(self.transform(mix)),)
-
-        def leave(mix: Tensor, masks: Tensor) -> Tensor:
-            return self._waveforms(masked(self.transform(mix), masks), mix.shape[-1])
-
-        return Core(Part(self, self._masks), enter, leave, length_axes=(1,), inputs=("spectrum",))
+        """Return what lies between the STFT and its inverse; see `Core`."""
+        framing = stft_framing(self.window, self.config.hop_length)
+        return spectral_core(self, lambda parts: masked_parts(parts, self._masks), framing)
 
     def _waveforms(self, spectra: Tensor, length: int) -> Tensor:
         return istft(spectra, hop_length=self.config.hop_length, window=self.window, length=length)

@@ -21,9 +21,17 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.framing import Framing
-from desmezcla.models.base import Core, ModelConfig, SeparationModel, StreamCore, StreamStep
+from desmezcla.dsp.front_end import FrontEnd
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SeparationModel,
+    StreamCore,
+    StreamStep,
+)
 from desmezcla.nn.streaming import Memory, Streaming, in_turn
-from desmezcla.spec import ModelSpec
+from desmezcla.spec import ModelSpec, ValidLengths
 
 TINY: dict[str, Any] = {
     "filters": 64,
@@ -115,6 +123,8 @@ class ConvTasNet(SeparationModel[Config]):
             # Sample t is in no frame that begins later, and a frame ends a filter after it begins.
             latency_samples=config.filter_samples - 1 if config.causal else 0,
         )
+        size, stride = config.filter_samples, config.stride_samples
+        self.lengths = ValidLengths(minimum=size, depth=1, kernel=size, stride=stride)
         self.encoder = Transform(config)
         self.masker = Masker(config)
         self.decoder = Transform(config)
@@ -157,32 +167,12 @@ class ConvTasNet(SeparationModel[Config]):
         return masked
 
     def core(self) -> Core:
-        """Return the whole model but for the padding; see `SeparationModel.core`."""
-        return Core(
-            network=_WholeFrames(self),
-            enter=lambda mix: (self._padded(mix),),
-            leave=lambda mix, stems: stems[..., : mix.shape[-1]],
-            length_axes=(2,),
-        )
+        """Return the whole model but for the padding; see `Core`."""
+        return Core(Part(self, self.whole_frames), FrontEnd(lengths=self.lengths))
 
     def _padded(self, mix: Tensor) -> Tensor:
         """Return the mixture with zeros after it, so that its last frame is complete."""
-        over = max(0, mix.shape[-1] - self.config.filter_samples)
-        frames = 1 + -(-over // self.config.stride_samples)
-        wanted = (frames - 1) * self.config.stride_samples + self.config.filter_samples
-        return F.pad(mix, (0, wanted - mix.shape[-1]))
-
-
-class _WholeFrames(nn.Module):
-    """A model as a module whose `forward` is `whole_frames`."""
-
-    def __init__(self, model: ConvTasNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, mix: Tensor) -> Tensor:
-        """Shape: `[B, C, T] -> [B, S, C, T]`."""
-        return self.model.whole_frames(mix)
+        return F.pad(mix, (0, self.lengths.above(mix.shape[-1]) - mix.shape[-1]))
 
 
 class Transform(nn.Module):

@@ -22,14 +22,18 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from desmezcla.dsp.frames import magnitude
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.wiener import wiener
 from desmezcla.models.base import (
     Core,
+    InnerCore,
     ModelConfig,
     SpectralModel,
     bin_statistics,
+    spectral_core,
     spectrogram_spec,
+    stft_framing,
 )
 from desmezcla.nn.stem_networks import StemNetworks
 
@@ -170,7 +174,8 @@ class D3Net(SpectralModel[Config]):
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the estimated magnitudes with the phases of the mixture; see `SpectralModel`."""
         spectrum = self.transform(mix)  # [B, C, F, N]
-        return self._masks(spectrum, self.networks(self._seen(spectrum))) * spectrum[:, None]
+        seen = self._seen(spectrum)
+        return self._masks(seen, self.networks(seen)) * spectrum[:, None]
 
     def waveforms(self, mix: Tensor) -> Tensor:
         """Return the stems without the Wiener filter; see `SeparationModel`."""
@@ -181,8 +186,11 @@ class D3Net(SpectralModel[Config]):
         spectrum = self.transform(mix)
         return self._filtered(spectrum, self.networks(self._seen(spectrum)), mix.shape[-1])
 
-    def core(self) -> Core:
-        """Return the networks of all stems, from magnitudes to magnitudes; see `Core`."""
+    def core(self) -> Core | InnerCore:
+        """Return what lies between the STFT and its inverse, or what comes before the filter."""
+        if self._iterations() == 0:
+            framing = stft_framing(self.window, self.config.hop_length)
+            return spectral_core(self, self._masked_parts, framing)
 
         def enter(mix: Tensor) -> tuple[Tensor, ...]:
             return (self._seen(self.transform(mix)),)
@@ -190,7 +198,23 @@ class D3Net(SpectralModel[Config]):
         def leave(mix: Tensor, magnitudes: Tensor) -> Tensor:
             return self._filtered(self.transform(mix), magnitudes, mix.shape[-1])
 
-        return Core(self.networks, enter, leave, length_axes=(3,), inputs=("magnitude",))
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(self.networks, enter, leave, (3,), outside, inputs=("magnitude",))
+
+    def _masked_parts(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
+        seen = magnitude(parts[..., : self.config.network_bins, :]).transpose(
+            -1, -2
+        )  # [B, C, F', N]
+        masks = self._masks(seen, self.networks(seen))
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
+
+    def _iterations(self) -> int:
+        """Return the iterations of the Wiener filter.
+
+        With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
+        """
+        return self.config.wiener_iterations if len(self.spec.stems) > 1 else 0
 
     def network_of(self, stem: str) -> nn.Module:
         """Return the network of a stem; no other stem depends on it."""
@@ -215,23 +239,24 @@ class D3Net(SpectralModel[Config]):
         """Return what the networks see. Shape: `[B, C, F, N] -> [B, C, F', N]`."""
         return spectrum[:, :, : self.config.network_bins].abs()
 
-    def _masks(self, spectrum: Tensor, magnitudes: Tensor) -> Tensor:
+    def _masks(self, seen: Tensor, magnitudes: Tensor) -> Tensor:
         """Return what the mixture is multiplied by.
 
         Shape:
-            spectrum: `[B, C, F, N]`; magnitudes: `[B, S, C, F', N]`; returns `[B, S, C, F, N]`.
+            seen: `[B, C, F', N]`; magnitudes: `[B, S, C, F', N]`; returns `[B, S, C, F, N]`.
         """
-        masks = magnitudes / self._seen(spectrum).clamp(min=1e-8)[:, None]
+        masks = magnitudes / seen.clamp(min=1e-8)[:, None]
         above = self.config.bins - masks.shape[3]
         return F.pad(masks, (0, 0, 0, above), value=1 / len(self.spec.stems))
 
     def _filtered(self, spectrum: Tensor, magnitudes: Tensor, length: int) -> Tensor:
-        """Return the stems after the Wiener filter; shapes as in `_masks`, `[B, S, C, T]`."""
-        config = self.config
-        # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
-        iterations = config.wiener_iterations if len(self.spec.stems) > 1 else 0
-        window = config.wiener_window_frames
-        masks = self._masks(spectrum, magnitudes)
+        """Return the stems after the Wiener filter.
+
+        Shape:
+            spectrum: `[B, C, F, N]`; magnitudes: `[B, S, C, F', N]`; returns `[B, S, C, T]`.
+        """
+        iterations, window = self._iterations(), self.config.wiener_window_frames
+        masks = self._masks(self._seen(spectrum), magnitudes)
         stems = [
             wiener(x, m, iterations=iterations, window_frames=window)
             for x, m in zip(spectrum, masks, strict=True)

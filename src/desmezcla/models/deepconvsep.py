@@ -22,9 +22,19 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from desmezcla.dsp.frames import magnitude
+from desmezcla.dsp.front_end import FrontEnd
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.windows import window
-from desmezcla.models.base import Core, ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    Part,
+    SpectralModel,
+    spectrogram_spec,
+    stft_framing,
+)
+from desmezcla.spec import ValidLengths
 
 TINY: dict[str, Any] = {
     "channels": 2,
@@ -144,14 +154,24 @@ class DeepConvSep(SpectralModel[Config]):
         return self._synthesis(self.spectra(mix), mix)
 
     def core(self) -> Core:
-        """Return the network from magnitudes to masks; see `SeparationModel`."""
-        return Core(
-            network=self.network,
-            enter=lambda mix: (self._whole_windows(self.transform(mix)),),
-            leave=lambda mix, masks: self._synthesis(self._masked(self.transform(mix), masks), mix),
-            length_axes=(3,),
-            inputs=("magnitude",),
+        """Return what lies between the STFT and its inverse; see `Core`."""
+        hop, size, step = (
+            self.config.hop_length,
+            self.config.context_frames,
+            self.config.step_frames,
         )
+        front = FrontEnd(
+            stft_framing(self.window, hop),
+            gives=("spectra",),
+            lengths=ValidLengths(minimum=size, depth=1, kernel=size, stride=step),
+            multiple_samples=hop,
+        )
+        return Core(Part(self, self._masked_parts), front)
+
+    def _masked_parts(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
+        masks: Tensor = self.network(magnitude(parts).transpose(-1, -2))  # [B, S, C, F, N]
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
 
     def _whole_windows(self, spectrum: Tensor) -> Tensor:
         """Return magnitudes, continued with silence so that windows end where they do.

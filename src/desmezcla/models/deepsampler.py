@@ -33,12 +33,13 @@ from desmezcla.dsp.windows import asymmetric_windows
 from desmezcla.models.base import (
     Core,
     ModelConfig,
-    Part,
     SeparationModel,
     SpectralModel,
     StreamCore,
     StreamStep,
+    spectral_core,
     spectrogram_spec,
+    stft_framing,
 )
 from desmezcla.nn.frame_layers import (
     SLOPE,
@@ -276,18 +277,11 @@ class DeepSampler(SpectralModel[Config]):
         return self._masked(parts, self._band_masks(self._views(parts, memory), memory))
 
     def core(self) -> Core | None:
-        """Return what makes the masks of the bands; see `Core`."""
+        """Return what lies between the STFT and its inverse; see `Core`."""
         if self.config.causal:
             return None  # what runs on streams is exported instead
-
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (self._views(torch.view_as_real(self.transform(mix).mT), None),)
-
-        def leave(mix: Tensor, masks: Tensor) -> Tensor:
-            return self._stems(mix, torch.view_as_real(self.transform(mix).mT), masks)
-
-        part = Part(self, lambda views: self._band_masks(views, None))
-        return Core(part, enter, leave, length_axes=(2,), inputs=("views",))
+        framing = stft_framing(self.window, self.config.hop_length)
+        return spectral_core(self, lambda parts: self._separated(parts, None), framing)
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from desmezcla.dsp.front_end import FrontEnd
 from desmezcla.models.base import Core, ModelConfig, Part, SeparationModel
 from desmezcla.nn.demucs_layers import (
     BranchOptions,
@@ -35,6 +36,9 @@ from desmezcla.nn.demucs_layers import (
     rescale_weights,
 )
 from desmezcla.spec import ModelSpec, ValidLengths
+
+# What the deviation is at least, by which a segment is divided.
+LEVEL_FLOOR = 1e-5
 
 TINY: dict[str, Any] = {
     "depth": 2,
@@ -185,13 +189,16 @@ class Demucs(SeparationModel[Config]):
         """
         if self.config.dconv_mode and self.config.dconv_lstm < self.config.depth:
             return None
-        return Core(Part(self, self._network), self._entered, self._left, (2,))
+        places = (len(self.spec.stems), self.spec.channels)
+        network = Part(self, lambda mix: torch.unflatten(self._network(mix), 1, places))
+        floor = LEVEL_FLOOR if self.config.normalize else None
+        return Core(network, FrontEnd(lengths=self.lengths, centred=True, level_floor=floor))
 
     def _entered(self, mix: Tensor) -> tuple[Tensor]:
         """Return the mixture with silence on both sides, up to a length that divides evenly."""
         level, scale = self._level(mix)
         more = self.lengths.above(mix.shape[-1]) - mix.shape[-1]
-        return (F.pad((mix - level) / (1e-5 + scale), (more // 2, more - more // 2)),)
+        return (F.pad((mix - level) / (LEVEL_FLOOR + scale), (more // 2, more - more // 2)),)
 
     def _left(self, mix: Tensor, stems: Tensor) -> Tensor:
         """Return the stems at the place and the level of the mixture.

@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.frames import magnitude, overlap_add, trailing_frames
 from desmezcla.dsp.framing import Framing
+from desmezcla.dsp.front_end import FrontEnd
 from desmezcla.models.base import (
     Core,
     ModelConfig,
+    Part,
     SeparationModel,
     StreamCore,
     StreamStep,
@@ -143,17 +145,10 @@ class HSTasNet(SeparationModel[Config]):
         return waves, masks[..., None] * parts[:, None]
 
     def core(self) -> Core:
-        """Return what lies between the spectra; see `SeparationModel.core`."""
-
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            frames = self.frames(mix)
-            return frames, self.spectrum(frames).abs()
-
-        def leave(mix: Tensor, output: Tensor) -> Tensor:
-            stems = self.stem_frames(self.spectrum(self.frames(mix)), output)
-            return self._signal(stems, mix.shape[-1])
-
-        return Core(self.network, enter, leave, length_axes=(2, 2), inputs=("frames", "magnitude"))
+        """Return what lies between the frames; see `Core`."""
+        framing = self.stream_core().framing
+        network = Part(self, lambda frames, parts: self._step(frames, parts, Memory()))
+        return Core(network, FrontEnd(framing, gives=framing.parts))
 
     def frames(self, mix: Tensor) -> Tensor:
         """Return all frames that have a sample of the mixture. Shape: `[B, C, T] -> [B, C, N, W]`.

@@ -21,19 +21,21 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from desmezcla.dsp.frames import magnitude
-from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import Synthesis, istft, stft
 from desmezcla.dsp.threads import on_all_cores
 from desmezcla.dsp.wiener import wiener
 from desmezcla.models.base import (
     Core,
+    InnerCore,
     ModelConfig,
     Part,
     SpectralModel,
     StreamCore,
     StreamStep,
     bin_statistics,
+    spectral_core,
     spectrogram_spec,
+    stft_framing,
 )
 from desmezcla.nn.streaming import Memory, recurrent
 from desmezcla.spec import ModelSpec
@@ -182,9 +184,7 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the masked STFT of the mixture; see `SpectralModel`."""
         spectrum = self.transform(mix)  # [B, C, F, N]
-        magnitude = spectrum.abs()
-        masks = self._masks([network.hidden(magnitude) for network in self._in_order()])
-        return masks * spectrum[:, None]
+        return self._all_masks(spectrum.abs()) * spectrum[:, None]
 
     def waveforms(self, mix: Tensor) -> Tensor:
         """Return the masked mixture without the Wiener filter; see `SeparationModel`."""
@@ -198,15 +198,18 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
         stems are large, and are made for one window of the filter at a time.
         """
         spectrum = self.transform(mix)  # [B, C, F, N]
-        magnitude = spectrum.abs()
+        seen = spectrum.abs()
         # A recurrent layer goes step by step, each too short for two cores: a network for each.
-        hidden = on_all_cores(lambda n: n.hidden(magnitude), self._in_order(), mix.device)
+        hidden = on_all_cores(lambda n: n.hidden(seen), self._in_order(), mix.device)
         return self._stems(
             spectrum, lambda part: self._masks([h[part] for h in hidden]), mix.shape[-1]
         )
 
-    def core(self) -> Core:
-        """Return the networks of all stems, from the magnitude to the masks; see `Core`."""
+    def core(self) -> Core | InnerCore:
+        """Return what lies between the STFT and its inverse, or what comes before the filter."""
+        if self._iterations(len(self.spec.stems)) == 0:
+            framing = stft_framing(self.window, self.config.hop_length)
+            return spectral_core(self, self._masked_parts, framing)
 
         def enter(mix: Tensor) -> tuple[Tensor, ...]:
             return (self.transform(mix).abs(),)
@@ -214,10 +217,25 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
         def leave(mix: Tensor, masks: Tensor) -> Tensor:
             return self._stems(self.transform(mix), lambda part: masks[..., part], mix.shape[-1])
 
-        def masks(magnitude: Tensor) -> Tensor:
-            return self._masks([network.hidden(magnitude) for network in self._in_order()])
+        part = Part(self, self._all_masks)
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(part, enter, leave, (3,), outside, inputs=("magnitude",))
 
-        return Core(Part(self, masks), enter, leave, length_axes=(3,), inputs=("magnitude",))
+    def _all_masks(self, magnitude: Tensor) -> Tensor:
+        """Return the masks of all frames. Shape: `[B, C, F, N] -> [B, S, C, F, N]`."""
+        return self._masks([network.hidden(magnitude) for network in self._in_order()])
+
+    def _masked_parts(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra. Shape: `[B, C, N, F, 2] -> [B, S, C, N, F, 2]`."""
+        masks = self._all_masks(magnitude(parts).transpose(-1, -2))
+        return masks.transpose(-1, -2)[..., None] * parts[:, None]
+
+    def _iterations(self, stems: int) -> int:
+        """Return the iterations of the Wiener filter.
+
+        With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
+        """
+        return self.config.wiener_iterations if stems > 1 else 0
 
     def _stems(self, spectrum: Tensor, masks_of: Callable[[slice], Tensor], length: int) -> Tensor:
         """Mask, filter and transform back one window of the filter at a time.
@@ -271,8 +289,7 @@ class SpectrogramPipeline(SpectralModel[PipelineConfigT]):
 
     def _filtered(self, spectrum: Tensor, masks: Tensor) -> Tensor:
         """Return the stems' STFTs. Shape: `[B, C, F, n]`, `[B, S, C, F, n]`; as the masks."""
-        # With one stem the filter has nothing to weigh it against: its covariance is the mixture's.
-        iterations = self.config.wiener_iterations if masks.shape[1] > 1 else 0
+        iterations = self._iterations(masks.shape[1])
         stems = [
             wiener(x, m, iterations=iterations, window_frames=None)
             for x, m in zip(spectrum, masks, strict=True)
@@ -292,18 +309,7 @@ class OpenUnmix(SpectrogramPipeline[Config]):
         """Return the steps; see `SeparationModel.stream_core`."""
         if not self.config.looks_back_only:
             return None
-        size, window = self.config.n_fft, self.window.cpu().numpy()
-        framing = Framing(
-            size,
-            self.config.hop_length,
-            size,
-            before_samples=size // 2,
-            edges="reflected",
-            parts=("spectra",),
-            analysis=window,
-            synthesis=window,
-            power=window**2,
-        )
+        framing = stft_framing(self.window, self.config.hop_length)
         return StreamCore(framing, StreamStep(self, self._step))
 
     def _step(self, parts: Tensor, memory: Memory) -> tuple[Tensor]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from desmezcla.dsp.stft import istft, stft
 from desmezcla.dsp.subbands import TAPS_PER_BAND, join_bands, split_bands, subband_filters
-from desmezcla.models.base import Core, ModelConfig, SeparationModel, spectrogram_spec
+from desmezcla.models.base import InnerCore, ModelConfig, SeparationModel, spectrogram_spec
 from desmezcla.nn.stem_networks import StemNetworks
 
 TINY: dict[str, Any] = {
@@ -121,8 +121,8 @@ class PresUnet(SeparationModel[Config]):
         maps = self.networks(self._magnitudes(spectrum))
         return self._waveforms(self._estimates(spectrum, maps), mix.shape[-1])
 
-    def core(self) -> Core:
-        """Return the networks, from the magnitudes of the bands to the four maps; see `Core`."""
+    def core(self) -> InnerCore:
+        """Return the networks, from the bands' magnitudes to the four maps; see `InnerCore`."""
 
         def enter(mix: Tensor) -> tuple[Tensor, ...]:
             return (self._magnitudes(self._spectrum(mix)),)
@@ -130,7 +130,10 @@ class PresUnet(SeparationModel[Config]):
         def leave(mix: Tensor, maps: Tensor) -> Tensor:
             return self._waveforms(self._estimates(self._spectrum(mix), maps), mix.shape[-1])
 
-        return Core(self.networks, enter, leave, length_axes=(2,), inputs=("magnitudes",))
+        outside = (
+            "filters of bands and STFT before; maps to spectra, inverse STFT and filters after"
+        )
+        return InnerCore(self.networks, enter, leave, (2,), outside, inputs=("magnitudes",))
 
     def network_of(self, stem: str) -> nn.Module:
         """Return the network of a stem; an error if one serves all."""

@@ -26,9 +26,19 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from desmezcla.dsp.frames import magnitude
+from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.stft import Synthesis, stft
 from desmezcla.dsp.wiener import wiener
-from desmezcla.models.base import Core, ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    InnerCore,
+    ModelConfig,
+    SpectralModel,
+    spectral_core,
+    spectrogram_spec,
+)
+from desmezcla.spec import ValidLengths
 
 TINY: dict[str, Any] = {
     "n_fft": 256,
@@ -154,8 +164,11 @@ class SpleeterUnet(SpectralModel[Config]):
         parts = torch.split(self._spectrum(mix), self.config.frames, dim=-2)
         return self._stems((self._shared(part, self._masks(part)) for part in parts), mix)
 
-    def core(self) -> Core:
-        """Return the networks, from the magnitudes of pieces to masks; see `Core`."""
+    def core(self) -> Core | InnerCore:
+        """Return what lies between the STFT and its inverse, or what comes before the filter."""
+        if self.config.wiener_iterations == 0:
+            lengths = ValidLengths.multiples(self.config.frames)
+            return spectral_core(self, self._masked_parts, self._framing(), lengths=lengths)
 
         def enter(mix: Tensor) -> tuple[Tensor, ...]:
             pieces = self._pieces(self._spectrum(mix))
@@ -169,7 +182,34 @@ class SpleeterUnet(SpectralModel[Config]):
             pairs = zip(parts, own.unbind(1), strict=True)
             return self._stems((self._shared(x, m[..., : x.shape[-2], :]) for x, m in pairs), mix)
 
-        return Core(self.networks, enter, leave, length_axes=(0,), inputs=("magnitude",))
+        outside = "STFT before; Wiener filter and inverse STFT after"
+        return InnerCore(self.networks, enter, leave, (0,), outside, inputs=("magnitude",))
+
+    def _framing(self) -> Framing:
+        """Return where the frames lie: the first before the signal, and silence around it."""
+        size, window = self.config.n_fft, self.window.cpu().numpy()
+        return Framing(
+            size,
+            self.config.hop_length,
+            size,
+            before_samples=size,
+            parts=("spectra",),
+            analysis=window,
+            synthesis=window,
+            power=window**2,
+        )
+
+    def _masked_parts(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra. Shape: `[1, C, N, F, 2] -> [1, S, C, N, F, 2]`.
+
+        N is a multiple of the frames of a piece.
+        """
+        seen = magnitude(parts[..., : self.config.bins, :])[0]  # [C, N, F']
+        pieces = torch.unflatten(seen, 1, (-1, self.config.frames)).transpose(
+            0, 1
+        )  # [K, C, frames, F']
+        masks = self.networks(pieces).permute(1, 2, 0, 3, 4).flatten(2, 3)  # [S, C, N, F']
+        return self._shares(seen[None], masks[None], parts.shape[3])[..., None] * parts[:, None]
 
     def _frames(self, audio: Tensor) -> int:
         """Return the number of frames that begin before the end of the audio."""
@@ -231,18 +271,26 @@ class SpleeterUnet(SpectralModel[Config]):
         Shape:
             spectrum: `[B, C, N, F]`; masks: `[B, S, C, N, F']`; returns `[B, S, C, N, F]`.
         """
+        seen = self._magnitude(spectrum)
+        return self._shares(seen, masks, spectrum.shape[-1]) * spectrum[:, None]
+
+    def _shares(self, seen: Tensor, masks: Tensor, bins: int) -> Tensor:
+        """Return the stems' shares of each bin.
+
+        Shape:
+            seen: `[B, C, N, F']`; masks: `[B, S, C, N, F']`; returns `[B, S, C, N, F]`, F = `bins`.
+        """
         config = self.config
-        estimates = masks * self._magnitude(spectrum)[:, None]
-        powers = estimates**config.separation_exponent
+        powers = (masks * seen[:, None]) ** config.separation_exponent
         share = EPSILON / masks.shape[1]
         shares = (powers + share) / (powers.sum(1, keepdim=True) + EPSILON)
-        above = spectrum.shape[-1] - config.bins
+        above = bins - config.bins
         if config.mask_extension == "average":
             mean = shares.mean(-1, keepdim=True)
             shares = torch.cat([shares, mean.expand(*mean.shape[:-1], above)], -1)
         else:
             shares = F.pad(shares, (0, above))
-        return shares * spectrum[:, None]
+        return shares
 
     def _filtered(self, spectrum: Tensor, masks: Tensor) -> Tensor:
         """Share the mixture out by a Wiener filter, 0 above F'. Shape: as `_masked`."""

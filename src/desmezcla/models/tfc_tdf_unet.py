@@ -26,8 +26,18 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from desmezcla.dsp.stft import istft, stft
-from desmezcla.models.base import Core, ModelConfig, SpectralModel, spectrogram_spec
+from desmezcla.models.base import (
+    Core,
+    ModelConfig,
+    SpectralModel,
+    complex_of,
+    parts_of,
+    spectral_core,
+    spectrogram_spec,
+    stft_framing,
+)
 from desmezcla.nn.stem_networks import StemNetworks
+from desmezcla.spec import ValidLengths
 
 TINY: dict[str, Any] = {
     "joint": True,
@@ -141,6 +151,7 @@ class TfcTdfUnet(SpectralModel[Config]):
             grid_samples=config.hop_length,
         )
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.lengths = ValidLengths.multiples(2**config.scales)
         kind = Version2 if config.version == "v2" else Version3
         self.networks = StemNetworks(partial(kind, config), config.stems, joint=config.joint)
 
@@ -151,46 +162,39 @@ class TfcTdfUnet(SpectralModel[Config]):
 
     def spectra(self, mix: Tensor) -> Tensor:
         """Return the estimated STFTs; see `SpectralModel`."""
-        spectrum = self.transform(mix)  # [B, C, F, N]
-        return self._spectra(self.networks(self._planes(spectrum)), spectrum.shape[-1])
+        parts = parts_of(self.transform(mix))
+        frames = parts.shape[2]
+        parts = F.pad(parts, (0, 0, 0, 0, 0, self.lengths.above(frames) - frames))
+        return complex_of(self._estimates(parts)[:, :, :, :frames])
 
     def separate(self, mix: Tensor) -> Tensor:
         """Separate; see `SeparationModel.forward`."""
         return self._waveforms(self.spectra(mix), mix.shape[-1])
 
     def core(self) -> Core:
-        """Return the networks, from real planes of the spectrum to those of the stems."""
-
-        def enter(mix: Tensor) -> tuple[Tensor, ...]:
-            return (self._planes(self.transform(mix)),)
-
-        def leave(mix: Tensor, planes: Tensor) -> Tensor:
-            frames = self.transform(mix[:, :1]).shape[-1]
-            return self._waveforms(self._spectra(planes, frames), mix.shape[-1])
-
-        return Core(self.networks, enter, leave, length_axes=(2,), inputs=("planes",))
+        """Return what lies between the STFT and its inverse; see `Core`."""
+        framing = stft_framing(self.window, self.config.hop_length)
+        return spectral_core(self, self._estimates, framing, lengths=self.lengths)
 
     def network_of(self, stem: str) -> nn.Module:
         """Return the network of a stem; an error if one serves all."""
         return self.networks.of(stem)
 
-    def _planes(self, spectrum: Tensor) -> Tensor:
-        """Return the bins that the network sees. Shape: `[B, C, F, N] -> [B, C·2·K, N', F/K]`."""
-        config = self.config
-        bins = spectrum[:, :, : config.network_bins]
-        x = torch.view_as_real(bins).permute(0, 1, 4, 3, 2).flatten(1, 2)  # [B, 2C, N, F]
-        x = F.pad(x, (0, 0, 0, -x.shape[2] % 2**config.scales))
-        x = x.reshape(*x.shape[:3], config.subbands, -1)  # [B, 2C, N', K, F/K]
-        return x.transpose(2, 3).flatten(1, 2)
+    def _estimates(self, parts: Tensor) -> Tensor:
+        """Return the stems' spectra, of as many frames as `lengths` allows.
 
-    def _spectra(self, planes: Tensor, frames: int) -> Tensor:
-        """Undo `_planes` for all stems. Shape: `[B, S, C·2·K, N', F/K] -> [B, S, C, F, N]`."""
+        Shape:
+            parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, F, 2]`.
+        """
         config = self.config
-        x = planes[..., :frames, :].to(self.window.dtype)
-        x = x.reshape(*x.shape[:2], config.channels, 2, config.subbands, frames, x.shape[-1])
+        x = parts[..., : config.network_bins, :].permute(0, 1, 4, 2, 3).flatten(1, 2)
+        x = torch.unflatten(x, -1, (config.subbands, -1))  # [B, 2C, N, K, F'/K]
+        planes = self.networks(x.transpose(2, 3).flatten(1, 2))  # [B, S, C·2·K, N, F'/K]
+        places = (config.channels, 2, config.subbands)
+        x = torch.unflatten(planes.to(self.window.dtype), 2, places)
         x = x.transpose(-2, -3).flatten(-2)  # [B, S, C, 2, N, F']
-        spectra = torch.complex(x[:, :, :, 0], x[:, :, :, 1]).transpose(-1, -2)
-        return F.pad(spectra, (0, 0, 0, config.n_fft // 2 + 1 - config.network_bins))
+        x = F.pad(x, (0, config.n_fft // 2 + 1 - config.network_bins))
+        return x.permute(0, 1, 2, 4, 5, 3)
 
     def _waveforms(self, spectra: Tensor, length: int) -> Tensor:
         return istft(spectra, hop_length=self.config.hop_length, window=self.window, length=length)

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from desmezcla.models.base import Core, ModelConfig, SeparationModel
-from desmezcla.spec import ModelSpec
+from desmezcla.dsp.front_end import FrontEnd
+from desmezcla.models.base import Core, ModelConfig, Part, SeparationModel
+from desmezcla.spec import ModelSpec, ValidLengths
 
 TINY: dict[str, Any] = {"levels": 3, "filters": 8, "segment_s": 0.1}
 
@@ -100,12 +101,16 @@ class WaveUNet(SeparationModel[Config]):
 
     def core(self) -> Core:
         """Return the whole model but for the padding; see `SeparationModel.core`."""
-        return Core(
-            network=self.network,
-            enter=lambda mix: (self._padded(mix),),
-            leave=lambda mix, stems: stems[..., : mix.shape[-1]],
-            length_axes=(2,),
-        )
+        config = self.config
+        unit = 2**config.levels
+        if not config.context:
+            return Core(self.network, FrontEnd(lengths=ValidLengths.multiples(unit)))
+        # Multiples of the unit, less what all levels lose; see `_padded`.
+        kernel = unit - (unit - 1) * config.up_kernel
+        lengths = ValidLengths(depth=1, kernel=kernel, stride=unit)
+        around = config.shrinkage(0) // 2
+        network = Part(self, lambda mix: self.network(F.pad(mix, (around, around))))
+        return Core(network, FrontEnd(lengths=lengths))
 
     def _padded(self, mix: Tensor) -> Tensor:
         """Return the mixture with zeros around it, so that every level has whole frames."""

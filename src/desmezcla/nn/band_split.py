@@ -39,6 +39,23 @@ def masked(spectrum: Tensor, values: Tensor) -> Tensor:
     return spectrum[:, None] * masks.permute(0, 1, 4, 3, 2)
 
 
+def masked_parts(parts: Tensor, masks: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a spectrogram times complex masks, all of it as real tensors.
+
+    Args:
+        parts: The mixture.
+        masks: Makes the masks of the mixture, both with the values of a frame as `spectral_values`
+            has them: from `[B, N, F·C·2]` to `[B, S, N, F·C·2]`.
+
+    Shape:
+        parts: `[B, C, N, F, 2]`; returns `[B, S, C, N, F, 2]`.
+    """
+    made = masks(parts.permute(0, 2, 3, 1, 4).flatten(2))
+    made = torch.unflatten(made, -1, (-1, parts.shape[1], 2)).permute(0, 1, 4, 2, 3, 5)
+    (a, b), (c, d) = made.unbind(-1), parts[:, None].unbind(-1)
+    return torch.stack([a * c - b * d, a * d + b * c], -1)
+
+
 class BandSplit(nn.Module):
     """Makes features of one size from the bands of a frame, which have many sizes.
 

@@ -14,8 +14,9 @@ from desmezcla.audio.resample import resampled_length
 from desmezcla.datasets.reading import read_stem, track_info
 from desmezcla.datasets.track import Track
 from desmezcla.errors import AudioFileError, DatasetError
-from desmezcla.inference.engine import Engine, EngineOptions
+from desmezcla.inference.engine import EngineOptions
 from desmezcla.inference.sources import ArraySource
+from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import SeparationModel
 from desmezcla.training.objective import Objective
 from desmezcla.training.recipe import Recipe
@@ -83,7 +84,7 @@ class Validator:
         with torch.no_grad():
             batch = (torch.from_numpy(audio)[None].to(device) for audio in (mixture, stems))
             losses = {k: float(v) for k, v in self.objective(model, *batch).items()}
-        engine = Engine(model, EngineOptions(device=str(device)))
+        engine = torch_engine(model, EngineOptions(device=str(device)))
         blocks = engine.stream(ArraySource(mixture, spec.sample_rate))
         estimates = np.concatenate(list(blocks), axis=-1)
         sdr_db = {}
