@@ -29,6 +29,7 @@ from desmezcla.batch.remote import Outputs, are_there, plan_outputs
 from desmezcla.batch.scratch import remove_abandoned, scratch_folder
 from desmezcla.batch.separating import collision
 from desmezcla.batch.storage import is_remote, join, local_path, stamp_of
+from desmezcla.batch.track import BatchJob, TrackWorker
 from desmezcla.errors import DesmezclaError
 from desmezcla.evaluation.running.run_folder import remove_unfinished
 from desmezcla.inference.device import choose_device

@@ -20,6 +20,8 @@ from desmezcla.errors import DesmezclaError
 
 _log = logging.getLogger(__name__)
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 # How long a process that is to end may take to leave its task, in seconds.
 _GRACE_S = 30.0
 
@@ -67,9 +69,9 @@ class LocalWorkers:
         ours, theirs = self._context.Pipe()
         level = logging.getLogger("desmezcla").getEffectiveLevel()
         process = self._context.Process(
-            target=_serve, args=(theirs, slot, *self._work, self._threads, level), daemon=True
+            target=_serve, args=(theirs, slot, *self._work, level), daemon=True
         )
-        with _deaf_to_interrupts():
+        with _deaf_to_interrupts(), _threads_of_processes(self._threads):
             process.start()
         theirs.close()  # now the pipe ends with the process
         self._processes[slot] = process
@@ -169,15 +171,10 @@ def _serve(
     slot: int,
     make: Make,
     arguments: tuple[Any, ...],
-    threads: int,
     level: int,
 ) -> None:
     """Do one task after the other, until the pipe ends."""
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    import torch  # not needed by the parent
-
-    # No more than the environment allows (OMP_NUM_THREADS).
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
     link = _Link(pipe)
     send_log(link.send, level)
     with contextlib.suppress(Interrupted):
@@ -203,6 +200,26 @@ def _leave_with_parent() -> None:
     parent.join()
     time.sleep(_GRACE_S)
     os._exit(1)
+
+
+@contextlib.contextmanager
+def _threads_of_processes(threads: int) -> Iterator[None]:
+    """Start a process in which torch, numpy and others use so many threads, or fewer.
+
+    They read that from the environment when they are loaded; what is fewer already stays.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    for name, value in before.items():
+        fewer = value is not None and value.isdigit() and 0 < int(value) < threads
+        os.environ[name] = value if value is not None and fewer else str(threads)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
