@@ -66,7 +66,7 @@ def open_manifest(
         elif not path.is_file():
             raise ParameterError(f"manifest={address!r} does not exist; check the path")
         read = _csv_rows if suffix == ".csv" else _parquet_rows
-        rows = _Table(address, path, read)
+        rows: Callable[[], Iterator[Task | Refusal]] = _Table(address, path, read)
     elif is_remote(address):
         rows = _RemoteFiles(address, leave_out)
     else:
