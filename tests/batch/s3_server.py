@@ -1,5 +1,6 @@
-"""moto's server, with a journal: killed at any moment, it knows after its next start all that it had
-answered for. `python s3_server.py PORT JOURNAL`.
+"""moto's server with a journal, `python s3_server.py PORT JOURNAL`.
+
+Killed at any moment, it knows after its next start all that it had answered for.
 """
 
 import io
@@ -15,7 +16,7 @@ from werkzeug.serving import run_simple
 
 
 class Journaled:
-    """Writes each request that changes something to a file, and does them all again at its start."""
+    """Notes each request that changes something, and does them all again at its start."""
 
     def __init__(self, app: Any, path: Path) -> None:
         self.app = app

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from desmezcla.batch import remote, storage
 from desmezcla.batch.batching import run_batch
 from desmezcla.batch.engines import Engine
+from desmezcla.batch.inputs import Task
+from desmezcla.batch.remote import separate_anywhere
 from desmezcla.batch.track import BatchJob
-from desmezcla.errors import DesmezclaError, ParameterError
+from desmezcla.errors import AudioFileError, DesmezclaError, ParameterError
+from desmezcla.inference.offline import Separator
 from desmezcla.inference.outputs import output_options
 from desmezcla.version import VERSION
 
@@ -241,16 +245,34 @@ def test_other_storages_are_separated_from_and_to(write_songs: WriteSongs, tmp_p
 
 
 def test_stems_that_cannot_be_put_to_their_places_leave_nothing(
-    write_songs: WriteSongs, tmp_path: Path
+    write_songs: WriteSongs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_songs(1)
-    out = tmp_path / "elsewhere"
-    # A folder in the way of the last stem.
-    (out / "baseline/song0/other.wav/in the way").mkdir(parents=True)
-    ended, events = run(tmp_path / "music", f"local://{out}")
-    assert ended == (0, 1)
-    assert "other.wav" in of_kind(events, "error")[0]["message"]
-    assert tree(out) == {}
+    (song,) = write_songs(1)
+    separator, out = Separator("baseline"), tmp_path / "elsewhere"
+
+    def separate(**fields: Any) -> Any:
+        options = output_options(**fields)
+        task, address = Task(str(song), "song0"), f"local://{out}"
+        more: Any = {"progress": lambda now: None, "patience_s": 1}
+        return separate_anywhere(separator, task, address, options, **more)
+
+    def refuse(path: Path, address: str, **options: Any) -> None:
+        if path.name == "other.wav":
+            raise AudioFileError("the disk is full")
+        storage.put(path, address, **options)
+
+    assert not separate().skipped
+    assert separate().skipped
+    with monkeypatch.context() as patched:
+        patched.setattr(remote, "put", refuse)
+        assert separate().skipped
+        with pytest.raises(AudioFileError, match="the disk is full"):
+            separate(bit_depth="24")
+    # What was to be replaced has lost its record, so it does not pass for complete.
+    assert set(tree(out)) == {"baseline/song0/other.wav"}
+    assert not separate().skipped
+    assert len(tree(out)) == 5
+    assert not list(Path(tempfile.gettempdir()).iterdir())
 
 
 @pytest.mark.parametrize(
