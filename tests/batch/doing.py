@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from desmezcla.batch.driver import Free, Happened, Message, Place, Ready
+from desmezcla.batch.driver import Free, Happened, Make, Message, Place, Ready, Workers
+from desmezcla.batch.engines import Engine
 from desmezcla.batch.events import Event, Report, attempt
 from desmezcla.errors import DesmezclaError
 
@@ -77,3 +78,31 @@ class Pretending:
     def wait(self, timeout_s: float) -> list[Message]:
         taken, self.messages = self.messages, []
         return taken
+
+
+class Inside(Pretending):
+    """A worker inside of this process."""
+
+    slots = 1
+
+    def __init__(self, make: Make, arguments: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.work = make(*arguments, Place(0, "here"))
+
+    def give(self, slot: int, task: Any) -> None:
+        self.work(task, lambda event: self.messages.append(Happened(slot, event)))
+        self.messages.append(Free(slot))
+
+
+class InsideEngine(Engine):
+    """Does everything in this process, which saves the start of others."""
+
+    def workers(self, make: Make, arguments: tuple[Any, ...]) -> Workers:
+        return Inside(make, arguments)
+
+
+class PretendingEngine(Engine):
+    """Does nothing."""
+
+    def workers(self, make: Make, arguments: tuple[Any, ...]) -> Workers:
+        return Pretending()

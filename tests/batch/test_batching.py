@@ -25,7 +25,7 @@ from desmezcla.inference.outputs import output_options
 from desmezcla.version import VERSION
 
 from .conftest import WriteSongs, tree
-from .doing import Pretending
+from .doing import InsideEngine, PretendingEngine
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="the ledger needs the extra cluster")
 
@@ -41,6 +41,7 @@ def run(manifest: object, out: object, **options: Any) -> tuple[tuple[int, int],
         events.append(json.loads(json.dumps(event)))
         report(event)
 
+    options.setdefault("engine", InsideEngine())
     fields = {key: options.pop(key) for key in ("output", "patience_s") if key in options}
     ended = run_batch(BatchJob("baseline", str(out), **fields), str(manifest), note, **options)
     assert not multiprocessing.active_children()
@@ -137,7 +138,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
             os.kill(child.pid, signal.SIGKILL)
 
     out = tmp_path / "out"
-    ended, _ = run(tmp_path / "music", out, report=kill)
+    ended, _ = run(tmp_path / "music", out, report=kill, engine=Engine())
     assert killed
     assert ended == (3, 0)
     assert tree(out) == tree(tmp_path / "never")
@@ -294,11 +295,6 @@ def test_wrong_options_are_told_before_anything_is_done(
         with pytest.raises(ParameterError, match=message):
             run(tmp_path / "music", tmp_path / "out", **fields)
     assert not (tmp_path / "out").exists()
-
-
-class PretendingEngine(Engine):
-    def workers(self, make: Any, arguments: Any) -> Pretending:
-        return Pretending()
 
 
 def memory_mib() -> float:

@@ -20,6 +20,7 @@ from desmezcla.batch.engines import Engine
 from desmezcla.batch.track import BatchJob
 
 from .conftest import WriteSongs, tree
+from .doing import InsideEngine
 
 pytest.importorskip("moto", reason="a server like S3")
 s3fs = pytest.importorskip("s3fs", reason="what reaches S3")
@@ -27,6 +28,8 @@ pytest.importorskip("pyarrow", reason="the ledger needs the extra cluster")
 
 # The packages' own business.
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+INSIDE: dict[str, Any] = {"engine": InsideEngine()}
 
 SERVER = Path(__file__).with_name("s3_server.py")
 
@@ -83,7 +86,10 @@ def test_a_server_killed_in_the_middle_costs_nothing(
 ) -> None:
     songs = write_songs(5)
     here = tmp_path / "here"
-    assert run_batch(BatchJob("baseline", str(here)), str(songs[0].parent), _nothing) == (5, 0)
+    assert run_batch(BatchJob("baseline", str(here)), str(songs[0].parent), _nothing, **INSIDE) == (
+        5,
+        0,
+    )
     fs, _ = storage.open_storage("s3://bucket")
     fs.mkdir("bucket")
     for song in songs:
@@ -107,7 +113,7 @@ def test_a_server_killed_in_the_middle_costs_nothing(
     assert len(fs.ls("bucket/out/ledger")) == 1
 
     events: list[dict[str, Any]] = []
-    assert run_batch(job, "s3://bucket/music", events.append) == (5, 0)
+    assert run_batch(job, "s3://bucket/music", events.append, **INSIDE) == (5, 0)
     assert all(event["skipped"] for event in events if event["event"] == "file")
     assert not [e for e in events if e["event"] == "start" and e["input"] != job.out]
 
@@ -123,13 +129,13 @@ def test_a_server_that_stays_away_is_a_failure_with_its_reason(
     table.write_text("path\ns3://bucket/song0.wav\ns3://bucket/missing.wav\n")
     job = BatchJob("baseline", str(tmp_path / "out"), patience_s=0.5)
     events: list[dict[str, Any]] = []
-    assert run_batch(job, str(table), events.append) == (1, 1)
+    assert run_batch(job, str(table), events.append, **INSIDE) == (1, 1)
     messages = [event["message"] for event in events if event["event"] == "error"]
     assert "'s3://bucket/missing.wav' does not exist" in messages[0]
     server.kill()
     table.write_text("path,track\ns3://bucket/song0.wav,again\n")
     events.clear()
-    assert run_batch(job, str(table), events.append) == (0, 1)
+    assert run_batch(job, str(table), events.append, **INSIDE) == (0, 1)
     (message,) = [event["message"] for event in events if event["event"] == "error"]
     assert "it was tried for" in message
     assert not list(Path(tempfile.gettempdir()).iterdir())
