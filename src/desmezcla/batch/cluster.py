@@ -103,13 +103,13 @@ class RayWorkers:
     def start(self, slot: int) -> None:
         """Ask for an actor; it starts when the cluster has room for it."""
         level = logging.getLogger("desmezcla").getEffectiveLevel()
-        actor = (
-            self._ray.remote(_Actor)
-            # Besides its work, an actor reports, and hears that it is to stop.
-            .options(max_concurrency=3, max_restarts=0, scheduling_strategy="SPREAD")
-            .options(**self._resources)
-            .remote(slot, level)
-        )
+        options: dict[str, Any] = {
+            "max_concurrency": 3,  # besides its work, it reports, and hears that it is to stop
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+        }
+        kind = self._ray.remote(_Actor).options(**options, **self._resources)
+        actor = kind.remote(slot, level)
         self._actors[slot] = actor
         self._refs[actor.start.remote(*self._work)] = (slot, "start")
 

@@ -59,7 +59,7 @@ def plan_outputs(
         plan_paths(local_path(out), options, model, task.track, source, stems)
     record = record_path(names, options, task.track)
     outputs = Outputs(out, {s: name.as_posix() for s, name in names.items()}, record.as_posix())
-    if task.path in outputs.addresses().values():
+    if is_remote(task.path) and task.path in outputs.addresses().values():
         raise ParameterError(
             f"{task.path!r} would be replaced by a stem; choose another --out or --filename"
         )
