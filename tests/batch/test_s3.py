@@ -1,7 +1,5 @@
 """Storage as S3 has it, against a server that is killed and started again in the middle."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -61,7 +59,7 @@ class Server:
                 time.sleep(0.1)
 
     def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
 
@@ -77,6 +75,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # the last one knew another server
     yield server
     server.kill()
 

@@ -8,9 +8,11 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from desmezcla.batch.driver import Free, Happened, Lost, Make, Message, Place, Ready
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 # How long an actor waits for something to report, and how long it may take to stop, in seconds.
 _REPORT_S = 1.0
 _STOP_S = 5.0
+
+_CONNECT_S = 10.0
 
 # When to say that a cluster has no room, in seconds.
 _PATIENCE_S = 60.0
@@ -74,7 +78,9 @@ class RayWorkers:
         """
         if not self._ray.is_initialized():
             try:
-                self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
+                _check_address(self._address)
+                with _own_signals():
+                    self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, RuntimeError, ValueError) as error:
                 raise DesmezclaError(
                     f"address={self._address!r}: no Ray cluster answers ({error}); start one with "
@@ -170,6 +176,26 @@ class RayWorkers:
         elif time.monotonic() - self._waiting_since_s > _PATIENCE_S:
             self._waiting_since_s = time.monotonic()
             _log.warning("the cluster has no free cores (or GPUs) for a worker yet; waiting")
+
+
+def _check_address(address: str | None) -> None:
+    """Raise OSError if nobody listens at HOST:PORT; Ray would try that for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this program does when it is told to end, which Ray replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change that
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Actor:
