@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from desmezcla.batch import processes
 from desmezcla.batch.driver import Lost, Ready, drive
 from desmezcla.batch.processes import LocalWorkers
 from desmezcla.errors import DesmezclaError
@@ -137,6 +138,18 @@ def test_slots_that_fail_now_and_then_are_started_again() -> None:
     assert sorted(seen) == list(range(20))
 
 
-def test_the_environment_limits_the_threads_of_workers() -> None:
-    assert LocalWorkers(doing.make, (), jobs=64)._threads == 1
-    assert LocalWorkers(doing.make, (), jobs=1)._threads == os.cpu_count()
+@pytest.mark.parametrize(
+    ("before", "threads"),
+    [({}, "4 4 4"), ({"OMP_NUM_THREADS": "1"}, "1 1 1"), ({"MKL_NUM_THREADS": "2"}, "4 4 2")],
+)
+def test_the_environment_limits_the_threads_of_workers(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], threads: str
+) -> None:
+    for name in processes._THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    with processes._threads_of_processes(4):
+        found = [os.environ[name] for name in processes._THREADS]
+    assert found == threads.split()
+    assert {n: os.environ[n] for n in processes._THREADS if n in os.environ} == before

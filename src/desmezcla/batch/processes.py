@@ -202,16 +202,22 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
+def _at_most(wanted: str | None, threads: int) -> int:
+    is_number = wanted is not None and wanted.isdigit() and int(wanted) > 0
+    return min(int(wanted), threads) if wanted is not None and is_number else threads
+
+
 @contextlib.contextmanager
 def _threads_of_processes(threads: int) -> Iterator[None]:
     """Start a process in which torch, numpy and others use so many threads, or fewer.
 
-    They read that from the environment when they are loaded; what is fewer already stays.
+    They read that from the environment when they are loaded; what is fewer already stays, and the
+    first of the names holds for the others.
     """
     before = {name: os.environ.get(name) for name in _THREADS}
+    threads = _at_most(before[_THREADS[0]], threads)
     for name, value in before.items():
-        fewer = value is not None and value.isdigit() and 0 < int(value) < threads
-        os.environ[name] = value if value is not None and fewer else str(threads)
+        os.environ[name] = str(_at_most(value, threads))
     try:
         yield
     finally:
