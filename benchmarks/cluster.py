@@ -87,7 +87,7 @@ def of_cluster(folder: Path, tracks: int) -> dict[str, Any]:
         spent_s = time.monotonic() - start_s
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     (ledger,) = (out / "ledger").glob("*.parquet")
     rows = parquet.read_table(ledger).to_pylist()
     return {

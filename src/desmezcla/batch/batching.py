@@ -265,7 +265,7 @@ class _Batch:
         self.overall.report(event, task=task)
 
     def _row(self, task: Task, **known: Any) -> Row:
-        unknown = {
+        unknown: dict[str, Any] = {
             "reason": "",
             "seconds": 0.0,
             "audio_seconds": 0.0,

@@ -105,8 +105,9 @@ def batch(
     command started again does what is missing.
     """
     # Deferred: they import torch, which takes longer than the rest of a short command.
-    from desmezcla.batch.batching import BatchJob, run_batch
+    from desmezcla.batch.batching import run_batch
     from desmezcla.batch.engines import Engine
+    from desmezcla.batch.track import BatchJob
     from desmezcla.cli.report import fetched_release, reporter
 
     devices = read_names(device)
