@@ -5,13 +5,15 @@
 First, a Ray cluster of two nodes on this machine separates short tracks, one of which is corrupt,
 while one of the nodes is killed; the stems are compared with those of a run without a cluster.
 Then workers with one thread each, one and two of them by turns, separate longer songs: the ratio of
-their throughputs, and what a million songs of four minutes would cost at that rate. What starting
-takes is left out: it is paid once for each worker, not for each song.
+their throughputs, and what a million songs of four minutes would cost. Throughput leaves out what
+starting takes, and needs a machine with nothing else to do: `cores_used` tells whether it had. The
+cost is that of the processor's time, start included, which other programs hardly change.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -108,23 +110,33 @@ def of_workers(music: Path, model: str, runs: int) -> dict[str, Any]:
     """Let one worker and two take turns."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     bytes_per_s: list[float] = []
+    cpu: dict[int, list[float]] = {1: [], 2: []}
+    cores: dict[int, list[float]] = {1: [], 2: []}
     audio_s = sum(soundfile.info(path).duration for path in music.iterdir())
     for run in range(runs):
         for workers, found in rates.items():
             with tempfile.TemporaryDirectory() as out:
+                cpu_s, start_s = children_cpu_s(), time.monotonic()
                 spent_s = timed(music, model, Path(out), workers)
+                cpu_s = children_cpu_s() - cpu_s
+                cpu[workers].append(cpu_s / audio_s)
+                cores[workers].append(cpu_s / (time.monotonic() - start_s))
                 found.append(audio_s / spent_s)
                 size = sum(p.stat().st_size for p in Path(out).rglob("*.flac"))
                 bytes_per_s.append(size / audio_s)
             print(f"run {run}: {workers} worker(s), {found[-1]:.2f} s/s", file=sys.stderr)
     medians = {workers: statistics.median(found) for workers, found in rates.items()}
-    core_s = SONG_S / medians[1]
+    core_s = SONG_S * statistics.median(cpu[1])
     return {
         "model": model,
         "audio_seconds_per_second": {str(w): round(rate, 2) for w, rate in medians.items()},
         "ratio": round(
             statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True)), 3
         ),
+        "cores_used": {str(w): round(statistics.median(used), 2) for w, used in cores.items()},
+        "core_seconds_per_audio_second": {
+            str(w): round(statistics.median(spent), 4) for w, spent in cpu.items()
+        },
         "million_songs_of_240_s": {
             "core_seconds_each": round(core_s, 2),
             "core_hours": round(core_s * MILLION / 3600),
@@ -134,6 +146,12 @@ def of_workers(music: Path, model: str, runs: int) -> dict[str, Any]:
             ),
         },
     }
+
+
+def children_cpu_s() -> float:
+    """Return the processor's time that worker processes which have ended took, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def timed(music: Path, model: str, out: Path, workers: int) -> float:
