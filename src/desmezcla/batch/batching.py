@@ -78,8 +78,7 @@ def run_batch(
         )
         ledger = Ledger(job.out, scratch, patience_s=job.patience_s)
         with contextlib.closing(ledger):
-            if not ledger.is_new:
-                _tidy(job.out)
+            _tidy(job.out)
             batch = _Batch(job, facts, ledger, report, retry_failed)
             batch.overall.start(found.length)
             lost = drive(

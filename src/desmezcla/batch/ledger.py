@@ -111,11 +111,6 @@ class Ledger:
     def _folder(self) -> str:
         return join(self._out, FOLDER)
 
-    @property
-    def is_new(self) -> bool:
-        """Whether there is no row yet."""
-        return not self._files and not self._new
-
     def find(self, input: str, track: str) -> Row | None:
         """Return the row of a track."""
         found = self._table.execute(
