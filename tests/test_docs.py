@@ -172,7 +172,7 @@ def test_marked_fences_hold_just_what_fetches_a_release_or_plays(command: Comman
     "name",
     [
         *("separate", "live", "stream", "models", "data", "train", "diagnose", "evaluate"),
-        *("compare", "export", "serve", "listen"),
+        *("compare", "export", "serve", "listen", "batch"),
     ],
 )
 def test_the_page_of_the_command_line_tells_every_option_and_no_other(name: str) -> None:

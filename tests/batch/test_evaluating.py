@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 
+from desmezcla.batch.engines import Engine
 from desmezcla.batch.evaluating import Evaluated, EvaluationJob, run_evaluation
 from desmezcla.errors import EvaluationError
 from desmezcla.evaluation.config import BssEvalConfig
@@ -56,7 +57,8 @@ def run(data: Path, out: Path, **fields: Any) -> Any:
         **{"excerpts": 1, **fields},
     )
     dataset = open_references(data)
-    ended = run_evaluation(job, dataset, events.append, jobs=jobs)
+    engine = None if jobs == 1 else Engine(jobs=jobs)
+    ended = run_evaluation(job, dataset, events.append, engine=engine)
     return ended, events
 
 

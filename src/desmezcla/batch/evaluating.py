@@ -1,4 +1,4 @@
-"""An evaluation: every track of a dataset separated and scored, on this machine, resumable."""
+"""An evaluation: every track of a dataset separated and scored, side by side, resumable."""
 
 import logging
 import math
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from desmezcla.audio.files import write_file
-from desmezcla.batch.processes import Event, Report, attempt, run_in_processes
+from desmezcla.batch.driver import Place, drive
+from desmezcla.batch.engines import Engine
+from desmezcla.batch.events import Event, Report, attempt
 from desmezcla.datasets.track import Dataset, Track
 from desmezcla.errors import DesmezclaError, EvaluationError
 from desmezcla.evaluation.running.excerpts import excerpt_files
@@ -85,7 +87,7 @@ class Evaluated:
 
 
 def run_evaluation(
-    job: EvaluationJob, dataset: Dataset, report: Report, *, jobs: int = 1
+    job: EvaluationJob, dataset: Dataset, report: Report, *, engine: Engine | None = None
 ) -> Evaluated:
     """Evaluate a system on the tracks of a dataset, and report everything that happens.
 
@@ -96,7 +98,8 @@ def run_evaluation(
         job: What is done to every track.
         dataset: The tracks; its problems count as failures.
         report: Called with every event; progress of the whole evaluation has the folder as input.
-        jobs: Processes; each holds the release, and gets its share of the processor's cores.
+        engine: Which workers do it, each with the release; None for this process itself. On a
+            cluster, dataset and results must have the same paths on all nodes.
 
     Errors:
         DesmezclaError: if the release cannot be loaded, an option is not possible, no track can be
@@ -113,14 +116,17 @@ def run_evaluation(
         remove_unfinished(job.save)
     waiting = [task for task in tasks if not _is_done(job, system, task, total.report)]
     total.start(waiting)
-    if jobs == 1:
+    if engine is None:
         for task in waiting:
             _evaluate(system, task, job, total.report)
     elif waiting:
         del system  # the workers hold their own
         # In processes even if one is enough: with as many threads, the scores are the same.
-        run_in_processes(
-            _Evaluating, (job,), waiting, total.report, jobs=jobs, name=lambda task: task.track.name
+        drive(
+            engine.workers(_Evaluating, (job,)),
+            waiting,
+            lambda _task, event, _attempt: total.report(event),
+            name=lambda task: task.track.name,
         )
     return Evaluated(total.done, total.failed, _write_tables(job.out) if total.done else None)
 
@@ -182,9 +188,9 @@ def _saved(job: EvaluationJob, task: TrackTask) -> dict[str, Path]:
 
 
 class _Evaluating:
-    """What a worker process does: evaluate, with a system of its own."""
+    """What a worker does: evaluate, with a system of its own."""
 
-    def __init__(self, job: EvaluationJob) -> None:
+    def __init__(self, job: EvaluationJob, _place: Place) -> None:
         self.job = job
         self.system = job.open_system()
 

@@ -25,12 +25,12 @@ class Task:
     """One track to separate.
 
     Attributes:
-        path: The input.
+        path: The input: a local path, or the address of a file elsewhere.
         track: Name of the track in the names of its outputs; for a file found in a folder, with
             the folders between.
     """
 
-    path: Path
+    path: str
     track: str
 
 
@@ -38,7 +38,7 @@ class Task:
 class Refusal:
     """An input that cannot become a task, and why."""
 
-    path: Path
+    path: str
     reason: str
 
 
@@ -59,24 +59,24 @@ def collect_inputs(named: Iterable[str], *, leave_out: Path) -> Iterator[Task | 
             yield from _in_folder(path, leave_out)
         elif os.path.lexists(name) or not glob.has_magic(name):
             # What is wrong with a file, its reader will say.
-            yield Task(path, track_name(path))
+            yield Task(os.fspath(path), track_name(path))
         else:
             found = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207
             if not found:
-                yield Refusal(path, f"no file fits the pattern {name!r}; check the path")
+                yield Refusal(name, f"no file fits the pattern {name!r}; check the path")
             for match in found:
                 if match.is_dir():
                     yield from _in_folder(match, leave_out)
                 else:
-                    yield Task(match, track_name(match))
+                    yield Task(os.fspath(match), track_name(match))
 
 
 def _in_folder(folder: Path, leave_out: Path) -> Iterator[Task | Refusal]:
     refused: list[Refusal] = []
 
     def refuse(error: OSError) -> None:
-        where = Path(error.filename or folder)
-        refused.append(Refusal(where, f"{str(where)!r} cannot be read: {error.strerror}"))
+        where = os.fspath(error.filename or folder)
+        refused.append(Refusal(where, f"{where!r} cannot be read: {error.strerror}"))
 
     found = False
     entered: set[tuple[int, int]] = set()
@@ -87,10 +87,13 @@ def _in_folder(folder: Path, leave_out: Path) -> Iterator[Task | Refusal]:
             path = place / file
             if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
                 found = True
-                yield Task(path, (path.parent.relative_to(folder) / track_name(path)).as_posix())
+                track = (path.parent.relative_to(folder) / track_name(path)).as_posix()
+                yield Task(os.fspath(path), track)
     yield from refused
     if not found and not refused:
-        yield Refusal(folder, f"folder {str(folder)!r} holds no audio files; check the path")
+        yield Refusal(
+            os.fspath(folder), f"folder {str(folder)!r} holds no audio files; check the path"
+        )
 
 
 def _is_new(folder: Path, entered: set[tuple[int, int]], leave_out: Path) -> bool:

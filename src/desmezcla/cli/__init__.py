@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from desmezcla.cli.batch import batch
 from desmezcla.cli.compare import compare
 from desmezcla.cli.data import app as data_app
 from desmezcla.cli.diagnose import diagnose
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(separate)
+app.command()(batch)
 app.command()(live)
 app.command()(stream)
 app.command()(serve)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from desmezcla.cli.options import (
+    AddressOption,
     BatchSizeOption,
     DeviceOption,
+    EngineKind,
+    EngineKindOption,
     JsonOption,
     OverlapOption,
     Precision,
@@ -22,7 +25,7 @@ from desmezcla.cli.options import (
     VerboseOption,
     read_names,
     read_number,
-    read_segment,
+    read_separator,
 )
 from desmezcla.errors import ParameterError
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:  # at run time it would slow down `desmezcla --help`
     from collections.abc import Callable, Sequence
 
     from desmezcla.batch.evaluating import Evaluated
-    from desmezcla.batch.processes import Report
+    from desmezcla.batch.events import Report
     from desmezcla.datasets.track import Dataset
     from desmezcla.evaluation.running.systems import System
 
@@ -113,8 +116,16 @@ def evaluate(
     batch_size: BatchSizeOption = 1,
     precision: PrecisionOption = Precision.auto,
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=1, help="Tracks to evaluate at the same time.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=1,
+            help="Tracks to evaluate at the same time: 1, or as many as the cluster has room for.",
+        ),
+    ] = None,
+    engine: EngineKindOption = EngineKind.local,
+    address: AddressOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier evaluation.")
     ] = False,
@@ -128,6 +139,7 @@ def evaluate(
     --estimates scores stems of any program; --blind needs no references. An interrupted command
     goes on where it was.
     """
+    from desmezcla.batch.engines import Engine
     from desmezcla.batch.evaluating import EvaluationJob, run_evaluation
     from desmezcla.cli.report import reporter
     from desmezcla.evaluation.config import BssEvalConfig
@@ -144,15 +156,15 @@ def evaluate(
         raise ParameterError(
             f"--save-stems={str(save_stems)!r} needs --data: it keeps what is made"
         )
-    running = {
-        "device": device,
-        "segment": read_segment(segment),
-        "overlap": overlap,
-        "shifts": shifts,
-        "seed": seed,
-        "precision": precision.value,
-        "batch_size": batch_size,
-    }
+    running = {"device": device} | read_separator(
+        segment=segment,
+        overlap=overlap,
+        shifts=shifts,
+        seed=seed,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    workers = Engine(engine.value, jobs, address, (device,))
     window_s = math.inf if window == "track" else read_number("window", window, "seconds, or track")
     options = TrackOptions(
         BssEvalConfig(window_s, hop, bss_version.value), read_names(stems), device
@@ -185,7 +197,8 @@ def evaluate(
                     ),
                     dataset,
                     report,
-                    jobs=jobs,
+                    # One job of this machine needs no process of its own.
+                    engine=None if workers.is_single else workers,
                 )
                 for name, open_system in systems.items()
             ]

@@ -13,8 +13,7 @@ from desmezcla.cli.causal import (
     LivePrecisionOption,
     read_gains,
 )
-from desmezcla.cli.options import JsonOption, QuietOption, VerboseOption, read_number
-from desmezcla.cli.separate import BitDepth
+from desmezcla.cli.options import BitDepth, JsonOption, QuietOption, VerboseOption, read_number
 from desmezcla.errors import ParameterError
 
 if TYPE_CHECKING:  # at run time they would slow down `desmezcla --help`

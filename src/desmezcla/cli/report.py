@@ -128,6 +128,8 @@ class _People:
         """Show one event."""
         name = _printable(event.get("input") or "")
         if event["event"] == "start":
+            if name in self.running:  # its worker died, and another one has begun with it
+                self.bars.remove_task(self.running[name])
             self.running[name] = self.bars.add_task(escape(Path(name).name), total=1.0)
         elif event["event"] == "progress":
             self.bars.update(self.running[name], completed=event["fraction"])

@@ -86,8 +86,12 @@ def set_threads(threads: int) -> None:
 
 
 def onnx_threads() -> int:
-    """Return how many threads ONNX Runtime is to compute with; 0 for as many as there are cores."""
-    return _onnx_threads
+    """Return how many threads ONNX Runtime is to compute with; 0 for as many as there are cores.
+
+    Like PyTorch and NumPy, it is told so by `OMP_NUM_THREADS`, which it does not read itself.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return _onnx_threads or (int(wanted) if wanted.isdigit() else 0)
 
 
 def set_torch_threads(engine: str, threads: int) -> None:

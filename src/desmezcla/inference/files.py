@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,19 @@ class SeparatedFile:
     Attributes:
         paths: The file of each stem; the same one for all with the format stem.mp4.
         provenance: What stands in `separation.json`.
+        audio_s: Length of the stems in seconds; if skipped, what the input says of its own.
         skipped: Whether all of it was there already, and `skip_existing` was set.
     """
 
     paths: dict[str, Path]
     provenance: Provenance
+    audio_s: float
     skipped: bool = False
+
+
+def existing_record(paths: Mapping[str, Path], record: Path) -> Provenance | None:
+    """Return the record of stems if all of them are there, or None."""
+    return read_provenance(record) if all(file.exists() for file in paths.values()) else None
 
 
 def separate_file(
@@ -71,6 +78,7 @@ def separate_file(
     *,
     track: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    existing: Callable[[Mapping[str, Path], Path], Provenance | None] = existing_record,
 ) -> SeparatedFile:
     """Separate a file and write its stems; see `Separator.separate_file`.
 
@@ -82,26 +90,31 @@ def separate_file(
         options: What to write.
         track: Name of the track in the file names; None for the file's own name.
         progress: Called now and then.
+        existing: Returns the record of the stems that `skip_existing` would leave alone, given the
+            files of the stems and of the record.
     """
     source = FileSource(path, start_s=options.start_s, duration_s=options.duration_s)
     target = _target(ensemble, source, options)
     mix = StemMix(ensemble.stems, options, _step(target.bit_depth))
     paths = plan_paths(out, options, release["name"], track or track_name(path), path, mix.names)
-    record = paths[mix.names[0]].parent / _record_name(options, track or track_name(path))
+    record = record_path(paths, options, track or track_name(path))
     provenance = _provenance(ensemble, release, source, options, target, paths)
-    if options.skip_existing and all(file.exists() for file in paths.values()):
-        found = read_provenance(record)
+    if options.skip_existing:
+        found = existing(paths, record)
         if found is not None and found.same_request(provenance):
-            return SeparatedFile(paths, found, skipped=True)
+            audio_s = (source.length_samples or 0) / source.sample_rate
+            return SeparatedFile(paths, found, audio_s, skipped=True)
+    samples = 0
     with _writer(paths, target, source) as writer:
         for block, mixture in _blocks(ensemble, source, mix, target.sample_rate, progress):
+            samples += block.shape[-1]
             if isinstance(writer, StemMp4Writer):
                 writer.write(block, mixture)
             else:
                 writer.write(block)
     provenance = provenance.model_copy(update={"clipped_samples": writer.clipped_samples})
     provenance.write(record)
-    return SeparatedFile(paths, provenance)
+    return SeparatedFile(paths, provenance, samples / target.sample_rate)
 
 
 def plan_paths(
@@ -120,31 +133,52 @@ def plan_paths(
     Errors:
         ParameterError: if two stems would get the same file, or one would replace the input.
     """
-    file_format = find_format(options.format)
-    # One file holds them all; it is named after the track.
-    together = file_format.name == "stem.mp4"
-    paths = {
-        stem: out
-        / file_name(
-            options.filename,
-            model=model,
-            track=track,
-            trackext=source.suffix.removeprefix("."),
-            stem=Path(track).name if together else stem,
-            ext=file_format.extension,
-        )
-        for stem in stems
-    }
-    if not together and len(set(paths.values())) != len(paths):
-        raise ParameterError(
-            f"filename={options.filename!r} gives two stems the same file; let {{stem}} stand in it"
-        )
+    names = plan_names(options, model, track, source.suffix, stems)
+    paths = {stem: out / name for stem, name in names.items()}
     for path in paths.values():
         if path.exists() and source.exists() and path.samefile(source):
             raise ParameterError(
                 f"{str(path)!r} is the input itself; choose another --out or --filename"
             )
     return paths
+
+
+def plan_names(
+    options: OutputOptions, model: str, track: str, suffix: str, stems: tuple[str, ...]
+) -> dict[str, Path]:
+    """Say which file below the output folder each stem will be written to.
+
+    Args:
+        options: The template and the format.
+        model: Name of the release.
+        track: Name of the track.
+        suffix: The input's ending.
+        stems: Names of the stems.
+
+    Errors:
+        ParameterError: if two stems would get the same file.
+    """
+    file_format = find_format(options.format)
+    # One file holds them all; it is named after the track.
+    together = file_format.name == "stem.mp4"
+    names = {
+        stem: Path(
+            file_name(
+                options.filename,
+                model=model,
+                track=track,
+                trackext=suffix.removeprefix("."),
+                stem=Path(track).name if together else stem,
+                ext=file_format.extension,
+            )
+        )
+        for stem in stems
+    }
+    if not together and len(set(names.values())) != len(names):
+        raise ParameterError(
+            f"filename={options.filename!r} gives two stems the same file; let {{stem}} stand in it"
+        )
+    return names
 
 
 def _target(ensemble: Ensemble, source: FileSource, options: OutputOptions) -> OutputFormat:
@@ -182,11 +216,18 @@ def _step(depth: BitDepth | None) -> float | None:
     return {"16": 2.0**-15, "24": 2.0**-23}.get(depth or "")
 
 
-def _record_name(options: OutputOptions, track: str) -> str:
-    """Return the name of the provenance file: with the track's name where tracks share a folder."""
+def record_path(paths: Mapping[str, Path], options: OutputOptions, track: str) -> Path:
+    """Say where the record of stems is written: with the track's name where tracks share a folder.
+
+    Args:
+        paths: The files of the stems.
+        options: The template.
+        track: Name of the track.
+    """
     folder = str(Path(options.filename).parent)
     apart = any(f"{{{name}}}" in folder for name in ("track", "filename", "file_name"))
-    return RECORD_FILE if apart else f"{Path(track).name}.{RECORD_FILE}"
+    name = RECORD_FILE if apart else f"{Path(track).name}.{RECORD_FILE}"
+    return next(iter(paths.values())).parent / name
 
 
 def _provenance(

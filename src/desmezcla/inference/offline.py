@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -16,9 +16,10 @@ from desmezcla.inference.blocks import Block
 from desmezcla.inference.device import Precision, keep_freed_buffers
 from desmezcla.inference.engine import Engine, EngineOptions
 from desmezcla.inference.ensemble import Ensemble, Member
-from desmezcla.inference.files import Progress, SeparatedFile, separate_file
+from desmezcla.inference.files import Progress, SeparatedFile, existing_record, separate_file
 from desmezcla.inference.onnx_runner import release_runner
 from desmezcla.inference.outputs import output_options
+from desmezcla.inference.provenance import Provenance
 from desmezcla.inference.runner import EngineName
 from desmezcla.inference.sources import ArraySource, FileSource
 from desmezcla.releases.release import Release
@@ -162,6 +163,7 @@ class Separator:
         *,
         track: str | None = None,
         progress: Callable[[Progress], None] | None = None,
+        existing: Callable[[Mapping[str, Path], Path], Provenance | None] = existing_record,
         **options: Any,
     ) -> SeparatedFile:
         """Separate a file and write its stems, in flat memory.
@@ -173,6 +175,8 @@ class Separator:
             out: Folder to write below.
             track: Name of the track in the file names; None for the file's own name.
             progress: Called now and then; what it raises ends the separation.
+            existing: Returns the record of stems that are there already, given the files of the
+                stems and of the record; for stems that are kept elsewhere in the end.
             options: Fields of `OutputOptions`.
 
         Errors:
@@ -181,16 +185,17 @@ class Separator:
         """
         return separate_file(
             self._ensemble,
-            self._description(),
+            self.description(),
             Path(path),
             Path(out),
             output_options(**options),
             track=track,
             progress=progress,
+            existing=existing,
         )
 
-    def _description(self) -> dict[str, Any]:
-        """Return what `separation.json` says of the release."""
+    def description(self) -> dict[str, Any]:
+        """Return what `separation.json` says of the release: name, model, sha256 and licence."""
         if self.release is None:
             return {"name": self.name}
         info = self.release.info

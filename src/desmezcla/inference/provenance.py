@@ -47,6 +47,14 @@ class Provenance(BaseModel):
 def read_provenance(path: Path) -> Provenance | None:
     """Read `separation.json`; None if it is not there or not readable as such."""
     try:
-        return Provenance.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return parse_provenance(path.read_bytes())
+    except OSError:
+        return None
+
+
+def parse_provenance(content: bytes) -> Provenance | None:
+    """Read the content of `separation.json`; None if it is not readable as such."""
+    try:
+        return Provenance.model_validate_json(content)
+    except ValidationError:
         return None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from desmezcla.audio.reader import AudioReader
 from desmezcla.errors import DesmezclaError
+from desmezcla.inference.device import set_threads
 from desmezcla.inference.provenance import read_provenance
 from desmezcla.studio.folders import Folders
 from desmezcla.studio.orders import estimated_bytes
@@ -236,10 +237,8 @@ def main() -> None:
     start = json.loads(sys.stdin.readline())
     settings = Settings.model_validate(start["settings"])
     if settings.workers > 1:
-        import torch
-
         # With one worker nothing is changed, so that the bytes are those of `desmezcla separate`.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
+        set_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     worker = Worker(start["name"], settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the server decides
     signal.signal(signal.SIGTERM, lambda *_: worker.leaving.set())

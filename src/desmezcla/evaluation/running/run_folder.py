@@ -84,12 +84,13 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what processes that were killed left behind, below a folder."""
     for path in folder.rglob(".*.part"):
         found = _UNFINISHED.fullmatch(path.name)
-        if found and not _is_running(int(found[1])):
+        if found and not is_running(int(found[1])):
             with contextlib.suppress(OSError):
                 path.unlink()
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process of this machine is still there."""
     if sys.platform == "win32":
         return False  # a file that is open cannot be removed there
     try:

@@ -1,4 +1,4 @@
-"""Tasks on this machine: one after the other, or several processes side by side."""
+"""Local files to stems: one after the other, or several processes side by side."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from desmezcla.batch.driver import Place, drive
+from desmezcla.batch.events import Event, Report, attempt
 from desmezcla.batch.inputs import Refusal, Task
-from desmezcla.batch.processes import Event, Report, attempt, run_in_processes
+from desmezcla.batch.processes import LocalWorkers
 from desmezcla.errors import DesmezclaError
 from desmezcla.inference.files import Progress, SeparatedFile, plan_paths
 from desmezcla.inference.offline import Separator
@@ -68,15 +70,18 @@ def run_tasks(
             run_task(separator, task, job, count)
     else:
         del separator  # the workers hold their own
-        run_in_processes(
-            _Separating, (job,), accepted, count, jobs=jobs, name=lambda task: os.fspath(task.path)
+        drive(
+            LocalWorkers(_Separating, (job,), jobs=jobs),
+            accepted,
+            lambda _task, event, _attempt: count(event),
+            name=lambda task: task.path,
         )
     return counts["file"], counts["error"]
 
 
 def run_task(separator: Separator, task: Task, job: Job, report: Report) -> SeparatedFile | None:
     """Separate one track and report its events; what goes wrong with it is an event, too."""
-    name = os.fspath(task.path)
+    name = task.path
 
     def progress(now: Progress) -> None:
         report({"event": "progress", "input": name, "fraction": now.fraction, "eta_s": now.eta_s})
@@ -106,34 +111,39 @@ def _without_collisions(
     report: Report,
 ) -> Iterator[Task]:
     """Pass on the tasks that can be done; of two with the same outputs, the first."""
-    taken: dict[str, Path] = {}
+    taken: dict[str, str] = {}
     for task in tasks:
         if isinstance(task, Refusal):
-            report({"event": "error", "input": os.fspath(task.path), "message": task.reason})
+            report({"event": "error", "input": task.path, "message": task.reason})
             continue
         try:
-            paths = plan_paths(job.out, job.output, model, task.track, task.path, stems)
+            source = Path(task.path)
+            paths = plan_paths(job.out, job.output, model, task.track, source, stems)
         except DesmezclaError as error:
-            report({"event": "error", "input": os.fspath(task.path), "message": str(error)})
+            report({"event": "error", "input": task.path, "message": str(error)})
             continue
         # Some file systems do not tell "Song" from "song".
         keys = {os.fspath(path).casefold() for path in paths.values()}
         other = next((taken[key] for key in keys if key in taken), None)
         if other is not None:
-            message = (
-                f"its stems would replace those of {str(other)!r}; separate it into another "
-                "folder with --out, or tell the files apart with --filename and {trackext}"
-            )
-            report({"event": "error", "input": os.fspath(task.path), "message": message})
+            report({"event": "error", "input": task.path, "message": collision(other)})
             continue
         taken.update(dict.fromkeys(keys, task.path))
         yield task
 
 
+def collision(other: str) -> str:
+    """Say why an input is refused whose stems would have the names of another one's."""
+    return (
+        f"its stems would replace those of {other!r}; separate it into another folder with --out, "
+        "or tell the files apart with --filename and {trackext}"
+    )
+
+
 class _Separating:
     """What a worker process does: separate, with a model of its own."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, _place: Place) -> None:
         self.job = job
         self.separator = Separator(job.model, **job.separator)
 
