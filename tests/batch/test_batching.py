@@ -127,7 +127,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     write_songs: WriteSongs, tmp_path: Path
 ) -> None:
     write_songs(3, seconds=2)
-    run(tmp_path / "music", tmp_path / "never")
+    run(tmp_path / "music", tmp_path / "never", engine=Engine())  # with as many threads
     killed: list[int] = []
 
     def kill(event: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def change(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"colour": "red"}, "colour='red': Extra inputs are not permitted"),
         ({"format": 2}, "format"),
         ({"repeats": 100}, "at most half"),
         ({"conditions": [{"name": "a"}]}, "two or more"),

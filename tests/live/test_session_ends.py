@@ -114,8 +114,8 @@ def test_a_file_is_played_to_its_last_sample(kit: Any, samples: int, latency: in
             played.append(devices.call(None))
             blocks = min(len(played), samples // BLOCK)
             kit.until(lambda blocks=blocks: live.statistics().blocks == blocks)
-            if len(played) * BLOCK > samples:
-                kit.until(lambda: recorder.blocks != [] and recorder.mixture.shape[1] == samples)
+            if len(played) * BLOCK > samples:  # the worker separates what is left, and ends
+                kit.until(lambda: "separation" not in {t.name for t in threading.enumerate()})
         assert live.wait(kit.PATIENCE_S)
         heard = np.concatenate(played, axis=1)
         expected = kit.delayed(audio, live.latency_samples, length=total)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from desmezcla.dsp.framing import Framing
 from desmezcla.dsp.framing import Part as FramePart
 from desmezcla.dsp.front_end import FrontEnd
+from desmezcla.dsp.vector_math import settle_vector_math
 from desmezcla.errors import ParameterError
 from desmezcla.nn.streaming import Memory
 from desmezcla.spec import ModelSpec, ValidLengths
@@ -237,6 +238,7 @@ class SeparationModel(nn.Module, ABC, Generic[ConfigT]):
 
     def __init__(self, config: ConfigT) -> None:
         super().__init__()
+        settle_vector_math()
         self.config = config
 
     @abstractmethod
