@@ -18,6 +18,7 @@ from desmezcla.version import VERSION
 from desmezcla.web.access import Guard
 from desmezcla.web.headers import SecurityHeaders
 from desmezcla.web.pages import Pages
+from desmezcla.web.refusals import HeardRefusals
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -75,6 +76,7 @@ def make_app(
         entrance=lambda request: pages.render(request, "entrance.html", status=401),
     )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeardRefusals)
     for kind in EXPLAINED:
         app.add_exception_handler(kind, explained)
     return app
