@@ -28,6 +28,8 @@ PACKAGES = (
     *("desmezcla", "torch", "numpy", "onnxruntime", "av"),
     *("openunmix", "demucs", "museval", "audio-separator"),
 )
+FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_tile": "AMX"}
+RATIOS = ("song_s_ratio", "program_s_ratio")
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,6 @@ def peer_table(found: Any) -> list[str]:
         )
     head = ["", "song", "times real time", "times as fast", "program, times as fast"]
     return rows([*head, "peak memory", "agreement"], body)
-
-
-RATIOS = ("song_s_ratio", "program_s_ratio")
 
 
 def scores_table(found: Any) -> list[str]:
@@ -193,9 +192,6 @@ def machine() -> str:
         f"{name} ({', '.join(extras) or 'no vector extensions known'}), {os.cpu_count()} cores, "
         f"{memory_gib:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
     )
-
-
-FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_tile": "AMX"}
 
 
 def versions() -> dict[str, str]:

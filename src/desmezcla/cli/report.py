@@ -38,15 +38,7 @@ def reporter(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[
         verbose: Show people details, too.
     """
     console = Console(stderr=True)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )
+    bars = progress_bars("{task.percentage:>3.0f} %", console=console, quiet=quiet)
     with log_to(console, quiet=quiet, verbose=verbose), bars:
         people = _People(console, bars, quiet=quiet)
 
@@ -56,6 +48,25 @@ def reporter(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[
             people.show(event)
 
         yield report
+
+
+def progress_bars(detail: str, *, console: Console, quiet: bool) -> Progress:
+    """Return bars that are there only while a command works, and only on a terminal.
+
+    Args:
+        detail: What stands behind a bar, as rich formats it.
+        console: Where they are drawn.
+        quiet: Draw none.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(detail),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
 
 
 @contextlib.contextmanager

@@ -125,20 +125,11 @@ def _seconds(text: str | None) -> float | None:
 def _shown(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
     """Give a function that shows events: a line per epoch, and a bar where there is a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from desmezcla.cli.report import log_to
+    from desmezcla.cli.report import log_to, progress_bars
 
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )
+    bar = progress_bars("{task.fields[facts]}", console=console, quiet=quiet)
     with log_to(console, quiet=quiet, verbose=verbose), bar:
         task = bar.add_task("starting", total=1.0, facts="")
 
