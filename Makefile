@@ -34,7 +34,7 @@ demo: setup
 	echo "The stems are in demo/separated"
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --durations=25
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from many clients at the same time, and measures how long it takes to say that i
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -104,10 +105,11 @@ def digest(content: bytes) -> str:
 def kills(times: int, *, seed: int, seconds: float = 8.0) -> dict[str, Any]:
     """Kill servers and workers, and tell what became of the jobs."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as ends:
         known = songs(Path(place), 3, seconds)
         data = Path(place) / "data"
         server = Server(data=str(data), max_jobs_per_client=500)
+        ends.callback(server.end)
         expected: dict[str, dict[str, str]] = {}
         seen: dict[str, float] = {}
         counts = {"server": 0, "worker": 0, "in a job": 0}
@@ -132,7 +134,6 @@ def kills(times: int, *, seed: int, seconds: float = 8.0) -> dict[str, Any]:
         note_done(server, data, expected, seen)
         wrong = check(server, data, expected, seen)
         attempts = sum(int(folder.name) for folder in (data / "results").glob("*/*"))
-        server.end()
     return {
         "kills": counts,
         "jobs": len(expected),
@@ -310,12 +311,13 @@ def endless(server: Server, gib: int, *, tells: bool) -> dict[str, Any]:
 
 def load(clients: int, rounds: int) -> dict[str, Any]:
     """Send what is to be refused, and tell how it went."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as ends:
         server = Server(data=place, max_upload_bytes=64 << 20)
+        ends.callback(server.end)
         while not server.client.get("/api/health").json()["workers"]:
             time.sleep(0.1)
         before = server.resident_mib()
-        found = {
+        return {
             "10 GiB, as declared": endless(server, 10, tells=True),
             "10 GiB, undeclared": endless(server, 10, tells=False),
             "idle uploads": asyncio.run(idlers(server.address, 60)),
@@ -323,8 +325,6 @@ def load(clients: int, rounds: int) -> dict[str, Any]:
             "memory_mib": {"before": round(before), "after": round(server.resident_mib())},
             "left": sorted(path.name for path in Path(place, "uploads").iterdir()),
         }
-        server.end()
-    return found
 
 
 def main() -> int:
