@@ -38,10 +38,12 @@ print(time.perf_counter() - start)
 np.save(f"{folder}/ours.npy", [[scores[n][m] for n in names] for m in ("SDR", "ISR", "SIR", "SAR")])
 """
 
-# The whole of memory as doubles, [S, T, C], is what museval takes.
+# The whole of memory as doubles, [S, T, C], is what museval takes. It imports musdb, for whole
+# datasets only, and that wants an ffmpeg program.
 PEER = """
-import sys, time
+import sys, time, types
 import numpy as np
+sys.modules["musdb"] = types.ModuleType("musdb")
 import museval
 folder = sys.argv[1]
 names = ["vocals", "drums", "bass", "other"]

@@ -9,6 +9,7 @@ best of --repeats runs over all songs, the engines in turn; scoring has warmed t
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,22 +66,21 @@ def main() -> None:
         power = _score(systems, songs, mixtures)
         _time(systems, mixtures, options.repeats)
     length_s = sum(mix.shape[-1] for mix in mixtures) / RATE
-    print(f"{len(songs)} songs, {length_s:.0f} s\n")
-    print(f"| {' | '.join(('file', 'size', *STEMS, 'loss', 'agreement', 'times real time'))} |")
-    print("|---" * (len(STEMS) + 5) + "|")
-    exact = np.nanmedian(systems[0].scores, axis=0)
+    exact, exact_s = np.nanmedian(systems[0].scores, axis=0), min(systems[0].seconds)
+    found = {}
     for system in systems:
         medians = np.nanmedian(system.scores, axis=0)
-        level_db = 10 * np.log10(power / system.error) if system.error else np.inf
-        cells = [
-            system.name,
-            f"{system.size_bytes / 1e6:.1f} MB",
-            *(f"{value:.2f}" for value in medians),
-            f"{np.mean(exact - medians):.3f} dB",
-            "" if system.error == 0 else f"{level_db:.0f} dB",
-            f"{length_s / min(system.seconds):.1f}",
-        ]
-        print(f"| {' | '.join(cells)} |")
+        found[system.name] = {
+            "size_mb": round(system.size_bytes / 1e6, 1),
+            "sdr_db": dict(zip(STEMS, medians.round(2).tolist(), strict=True)),
+            "loss_db": round(float(np.mean(exact - medians)), 3),
+            "agreement_db": round(10 * float(np.log10(power / system.error)))
+            if system.error
+            else None,
+            "times_real_time": round(length_s / min(system.seconds), 1),
+            "times_as_fast": round(exact_s / min(system.seconds), 2),
+        }
+    print(json.dumps({"songs": len(songs), "seconds": round(length_s), "systems": found}, indent=2))
 
 
 def _songs(folder: Path | None, count: int, seconds: float) -> Iterator[Stems]:
@@ -111,7 +111,7 @@ def _systems(name: str, folder: Path) -> list[System]:
     for precision, file in MODEL_FILES.items():
         export_model(model, copy / file, precision=precision, release=release)
         separator = Separator(copy, engine="onnx", precision=precision)
-        systems.append(System(f"`{file}`", (copy / file).stat().st_size, separator))
+        systems.append(System(file, (copy / file).stat().st_size, separator))
     return systems
 
 

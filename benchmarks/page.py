@@ -112,6 +112,39 @@ def memory_table(found: Any) -> list[str]:
     return rows(["song", "peak memory", "times real time"], body)
 
 
+def onnx_table(found: Any) -> list[str]:
+    body = [
+        (
+            f"`{name}`" if name.endswith(".onnx") else name,
+            *(f"{one['size_mb']} MB", *one["sdr_db"].values(), f"{one['loss_db']:.3f} dB"),
+            "" if one["agreement_db"] is None else f"{one['agreement_db']} dB",
+            *(one["times_real_time"], one["times_as_fast"]),
+        )
+        for name, one in found["systems"].items()
+    ]
+    stems = next(iter(found["systems"].values()))["sdr_db"]
+    head = ["", "size", *stems, "mean loss", "agreement", "times real time", "times PyTorch"]
+    return rows(head, body)
+
+
+def workers_table(found: Any) -> list[str]:
+    cluster, one = found["cluster"], found["throughput"]
+    rates = one["audio_seconds_per_second"]
+    body = [
+        (number, rate, f"{rate / rates['1']:.2f}", one["cores_used"][number])
+        for number, rate in rates.items()
+    ]
+    same = "the same as" if cluster["equal_to_one_machine"] else "other than"
+    return [
+        *rows(["workers", "seconds of audio per second", "times one worker", "cores"], body),
+        "",
+        f"On the cluster {cluster['done']} tracks were done, {cluster['failed']} failed and "
+        f"{cluster['ended_twice']} ended twice; a node was killed after "
+        f"{cluster['node_killed_after_tracks']}. The {cluster['files']} files are {same} those of "
+        "a run without a cluster, byte for byte.",
+    ]
+
+
 PARTS = {
     "startup": Part(
         "Start-up",
@@ -151,6 +184,21 @@ PARTS = {
         ("memory.py", "--model", "default", "--minutes", "1", "3", "10", "30", "60", "180"),
         "`desmezcla separate` with the release `default`, peak memory of the whole process.",
         memory_table,
+    ),
+    "onnx": Part(
+        "`default` as ONNX files",
+        ("onnx_files.py",),
+        "SDR in dB (BSS Eval v4) of four rendered songs of 30 s, arrays in memory; time is the "
+        "best of three runs by turns, agreement that with PyTorch's stems.",
+        onnx_table,
+    ),
+    "workers": Part(
+        "Throughput against workers",
+        ("cluster.py",),
+        "`desmezcla batch` with `default`: workers with one thread each, by turns, start left out, "
+        "medians of three runs; and 200 short tracks, one of them corrupt, on a Ray cluster of two "
+        "nodes, one of which is killed.",
+        workers_table,
     ),
 }
 

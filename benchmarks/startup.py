@@ -14,8 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-# Of torchaudio, which two of the peers import, nothing here is called.
-_PEER = "import sys, types; sys.modules['torchaudio'] = types.ModuleType('torchaudio'); import {}"
+# Of these nothing is called: torchaudio is imported by two of the peers, and musdb by museval, for
+# whole datasets only (it wants an ffmpeg program).
+_PEER = (
+    "import sys, types; sys.modules |= {{n: types.ModuleType(n) for n in ('torchaudio', 'musdb')}};"
+    "import {}"
+)
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "desmezcla --help": [str(Path(sys.executable).with_name("desmezcla")), "--help"],
@@ -25,7 +29,7 @@ COMMANDS = {
     "import audio_separator.separator": [
         *(sys.executable, "-c", _PEER.format("audio_separator.separator")),
     ],
-    "import museval": [sys.executable, "-W", "ignore", "-c", "import museval"],
+    "import museval": [sys.executable, "-W", "ignore", "-c", _PEER.format("museval")],
 }
 
 
