@@ -7,7 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := openunmix==1.3.0 demucs==4.1.0 asteroid==0.7.0 asteroid-filterbanks==0.4.0 \
-  bs-roformer==0.4.1 rotary-embedding-torch==0.9.1 audio-separator==0.47.1
+  bs-roformer==0.4.1 rotary-embedding-torch==0.6.5 audio-separator==0.47.1
+
+# What the peers ask for besides, where whole programs of theirs run.
+BENCH := librosa==0.11.0 audioread==3.1.0 cloudpickle==3.1.3 decorator==5.3.1 joblib==1.6.0 \
+  lazy_loader==0.6 llvmlite==0.50.0 msgpack==1.2.4 numba==0.68.1 pooch==1.9.0 absl-py==2.5.1 \
+  ml_collections==1.1.0 pydub==0.25.1 six==1.17.0 sphn==0.2.1 lameenc==1.9.0 \
+  "audioop-lts==0.2.2;python_version>='3.13'" "standard-aifc==3.13.0;python_version>='3.13'" \
+  "standard-chunk==3.13.0;python_version>='3.13'" "standard-sunau==3.13.0;python_version>='3.13'"
 
 # A path may hold spaces, quotes, parentheses and dollar signs. $(value) takes it as it was typed,
 # and the environment carries it to the shell, which never parses it.
@@ -42,6 +49,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps $(BENCH)
 	$(BIN)/python benchmarks/page.py
 
 clean:

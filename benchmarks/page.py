@@ -173,6 +173,14 @@ PARTS = {
         "no shifts, an overlap of a quarter; programs in turns, medians, ratios of neighbours.",
         peer_table,
     ),
+    "audio_separator": Part(
+        "BS-RoFormer beside `audio-separator`",
+        ("roformer.py", "--segments", "8", "--runs", "3"),
+        "The same random weights (the sizes of the package's default model, with two of its twelve "
+        "blocks), the same file of 64 s in segments of 8 s without overlap, vocals and the rest; "
+        "programs in turns, medians, ratios of neighbours.",
+        peer_table,
+    ),
     "bss_eval": Part(
         "BSS Eval beside `museval`",
         ("bss_eval.py", "--minutes", "4"),

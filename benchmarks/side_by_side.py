@@ -63,9 +63,9 @@ def agreement(ours: Path, theirs: Path, stems: Iterable[str]) -> dict[str, float
     return {"agreement_db": float(min(ratios_db)), "largest_difference": largest}
 
 
-def write_song(path: Path, seconds: float) -> None:
+def write_song(path: Path, seconds: float, *, subtype: str = "PCM_16") -> None:
     """Write a rendered song, repeated to the length wanted."""
     mixture = np.sum(list(render_song(seed=1, duration_s=30.0).values()), axis=0)
     repeats = int(np.ceil(seconds / 30))
     samples = np.tile(mixture, repeats)[:, : round(seconds * RATE)]
-    soundfile.write(path, samples.T, RATE, subtype="PCM_16")
+    soundfile.write(path, samples.T, RATE, subtype=subtype)
