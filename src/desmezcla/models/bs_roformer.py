@@ -59,6 +59,9 @@ TINY: dict[str, Any] = {
     "context_s": 0.02,
 }
 
+PLACES_AT_ONCE = 8192
+"""That a transformer transforms together on a processor, about."""
+
 BANDS = (*[2] * 24, *[4] * 12, *[12] * 8, *[24] * 8, *[48] * 8, 128, 129)
 
 
@@ -243,13 +246,23 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: `[B, M, L, H]`, as the input; L is the axis that is looked along."""
-        shape = x.shape
-        x = x.flatten(0, 1)  # [B·M, L, H]
+        sequences = x.flatten(0, 1)  # [B·M, L, H]
+        at_once = len(sequences)
+        whole = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        if x.device.type == "cpu" and not whole:
+            # No sequence knows of another. What a layer makes of a few stays in the cache, and need
+            # not be there for all of them at the same time.
+            at_once = max(1, PLACES_AT_ONCE // x.shape[2])
+        pieces = [self._transformed(piece) for piece in torch.split(sequences, at_once)]
+        return torch.cat(pieces).reshape(x.shape)
+
+    def _transformed(self, x: Tensor) -> Tensor:
+        """Shape: `[M, L, H]`, as the input."""
         for layer in self.layers:
             attention, dense = cast(nn.ModuleList, layer)
             x = x + attention(x)
             x = x + dense(x)
-        return x.reshape(shape)
+        return x
 
 
 class Attention(nn.Module):
@@ -271,16 +284,26 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape: `[M, L, H]`, as the input; L is the axis that is looked along."""
         x = self.norm(x)
-        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # [3, M, heads, L, h]; neighbouring components are pairs.
-        pairs = qkv[:2]
-        q, k = rotated(pairs[..., 0::2], pairs[..., 1::2], self.rotary_embed.freqs).unbind()
+        qkv = torch.unflatten(F.linear(x, self._weight()), -1, (3, self.heads, -1))
+        qkv = qkv.permute(2, 0, 3, 1, 4)
+        first, second = qkv[:2].chunk(2, -1)  # of [3, M, heads, L, h]
+        q, k = rotated(first, second, self.rotary_embed.freqs).unbind()
         dropout = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(q, k, qkv[2], dropout_p=dropout)
         gates = self.to_gates(x).sigmoid().transpose(1, 2)  # [M, heads, L]
         seen = (seen * gates[..., None]).transpose(1, 2).flatten(2)  # [M, L, heads·h]
         result: Tensor = self.to_out(seen)
         return result
+
+    def _weight(self) -> Tensor:
+        """Return the weight of q, k and v with the first components of all pairs before the second.
+
+        In the checkpoints those of a pair of q or k are neighbours, and to take every other value
+        of q and k would take a processor far longer than to take every other row of a weight.
+        """
+        turned, v = self.to_qkv.weight.tensor_split([2 * len(self.to_qkv.weight) // 3])
+        pairs = torch.unflatten(turned, 0, (2 * self.heads, -1, 2)).transpose(1, 2)
+        return torch.cat([pairs.flatten(0, 2), v])
 
 
 class FeedForward(nn.Module):

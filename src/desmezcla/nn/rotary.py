@@ -39,4 +39,5 @@ def rotated(first: Tensor, second: Tensor, frequencies: Tensor) -> Tensor:
     positions = torch.arange(first.shape[-2], device=first.device)[:, None]
     angles = positions * frequencies  # [L, h / 2]
     cosine, sine = angles.cos().to(first.dtype), angles.sin().to(first.dtype)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
+    turned = torch.addcmul(first * cosine, second, sine, value=-1)
+    return torch.cat([turned, torch.addcmul(first * sine, second, cosine)], -1)
