@@ -40,8 +40,11 @@ demo: setup
 	$(BIN)/desmezcla separate -o demo/separated -- "$${DEMO_SONG:-examples/demo-song.ogg}"; \
 	echo "The stems are in demo/separated"
 
+# A test seldom keeps more than one core busy. Several run at a time, with one thread each: threads
+# of programs that run side by side get in each other's way.
 test: setup
-	@$(BIN)/python -m pytest --durations=25
+	@jobs=$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() or 1))'); \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$jobs" --dist loadfile --durations=25
 
 lint: setup
 	$(BIN)/ruff check .
