@@ -302,6 +302,9 @@ class HybridModel(SeparationModel[HybridConfigT], ABC):
         x, xt = self.network((image - level) / (1e-5 + scale), (mix - level_t) / (1e-5 + scale_t))
         # A few rows at a time, which stay in a processor's cache while they are turned around.
         parts = [self._bins(part.float() * scale + level) for part in torch.split(x, 64, 2)]
+        if self.config.cac:
+            # The highest bin, which the inverse transform would otherwise have to make room for.
+            parts.append(torch.zeros_like(parts[0][..., :1]))
         bins = torch.cat(parts, -1)  # [B, S, C, N, F]
         if not self.config.cac:
             bins = bins * torch.sgn(z).mT[:, None]
