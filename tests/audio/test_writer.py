@@ -213,11 +213,16 @@ def test_writing_after_closing_is_refused(tmp_path: Path) -> None:
         writer.write(np.zeros((1, 5), np.float32))
 
 
-def test_stem_writer_writes_one_tagged_file_for_each_stem(music: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_stem_writer_writes_one_tagged_file_for_each_stem(
+    threads: int, music: Make, tmp_path: Path
+) -> None:
     paths = {stem: tmp_path / "song" / f"{stem}.flac" for stem in ("vocals", "drums")}
     stems = np.stack([bits(music(2, 5000, seed=seed), "24") for seed in range(2)])
     tags = Tags({"title": ("Song",), "artist": ("Someone",)})
-    with StemWriter(paths, sample_rate=44100, channels=2, bit_depth="24", tags=tags) as writer:
+    with StemWriter(
+        paths, sample_rate=44100, channels=2, bit_depth="24", tags=tags, threads=threads
+    ) as writer:
         writer.write(stems[:, :, :2000])
         writer.write(stems[:, :, 2000:])
         assert not paths["vocals"].exists()
@@ -225,6 +230,16 @@ def test_stem_writer_writes_one_tagged_file_for_each_stem(music: Make, tmp_path:
         np.testing.assert_array_equal(read_audio(paths[stem])[0], expected)
         assert read_tags(paths[stem]).fields["title"] == (f"Song ({stem})",)
     assert writer.paths == paths
+
+
+def test_one_of_several_threads_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    paths = {stem: tmp_path / f"{stem}.flac" for stem in ("a", "b")}
+    stems = np.zeros((2, 1, 5), np.float32)
+    stems[1, 0, 2] = np.nan
+    writer = StemWriter(paths, sample_rate=8000, channels=1, threads=2)
+    with pytest.raises(AudioFileError, match="not a finite number"), writer:
+        writer.write(stems)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stem_writer_refuses_wrong_shapes_and_equal_names(tmp_path: Path) -> None:

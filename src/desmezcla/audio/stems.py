@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,7 @@ class StemWriter:
         bitrate: …
         layout: …
         tags: Tags and cover; the titles get the names of the stems.
+        threads: Files that are encoded at the same time, at most.
 
     Errors:
         ParameterError: if a format cannot hold that, or two stems have one name.
@@ -46,10 +48,12 @@ class StemWriter:
         bitrate: int | None = None,
         layout: Sequence[str] | None = None,
         tags: Tags | None = None,
+        threads: int = 1,
     ) -> None:
         names = {os.path.normcase(Path(path).absolute()) for path in paths.values()}
         if len(names) < len(paths):
             raise ParameterError(f"paths={dict(paths)!r} must be different; add the stem's name")
+        self._threads = min(threads, len(paths))
         self._writers: dict[str, AudioWriter] = {}
         with contextlib.ExitStack() as opened:
             for stem, path in paths.items():
@@ -87,8 +91,14 @@ class StemWriter:
             raise ParameterError(
                 f"stems has shape {stems.shape}, but must be [{len(self._writers)}, C, n]"
             )
-        for writer, block in zip(self._writers.values(), stems, strict=True):
-            writer.write(block)
+        if self._threads == 1:
+            for writer, block in zip(self._writers.values(), stems, strict=True):
+                writer.write(block)
+            return
+        # The threads end with the block, whatever happens: no file grows while it is discarded.
+        with ThreadPoolExecutor(self._threads) as pool:
+            for _ in pool.map(AudioWriter.write, self._writers.values(), stems):
+                pass
 
     def close(self) -> None:
         """Complete all files, then give each its final name.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # this file serves where PyTorch is not installed, too
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
-_onnx_threads = 0
+_wanted_threads = 0
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -79,19 +79,19 @@ def choose_dtype(precision: Precision, device: "torch.device") -> "torch.dtype":
 
 def set_threads(threads: int) -> None:
     """Let this process compute with so many threads, whichever engine does."""
-    global _onnx_threads
-    _onnx_threads = threads
+    global _wanted_threads
+    _wanted_threads = threads
     if importlib.util.find_spec("torch") is not None:
         set_torch_threads("torch", threads)
 
 
-def onnx_threads() -> int:
-    """Return how many threads ONNX Runtime is to compute with; 0 for as many as there are cores.
+def wanted_threads() -> int:
+    """Return how many threads this process is to compute with; 0 for as many as there are cores.
 
-    Like PyTorch and NumPy, it is told so by `OMP_NUM_THREADS`, which it does not read itself.
+    PyTorch and NumPy read `OMP_NUM_THREADS` themselves; this is for what does not.
     """
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return _onnx_threads or (int(wanted) if wanted.isdigit() else 0)
+    return _wanted_threads or (int(wanted) if wanted.isdigit() else 0)
 
 
 def set_torch_threads(engine: str, threads: int) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from desmezcla.audio.stems import StemWriter
 from desmezcla.audio.tags import read_tags
 from desmezcla.errors import AudioFileError, ParameterError
 from desmezcla.inference.blocks import Block, in_step, resampled
+from desmezcla.inference.device import wanted_threads
 from desmezcla.inference.ensemble import Ensemble
 from desmezcla.inference.outputs import OutputOptions, StemMix, file_name, track_name
 from desmezcla.inference.provenance import Provenance, read_provenance
@@ -305,4 +307,5 @@ def _writer(
     }
     if target.format.name == "stem.mp4":
         return StemMp4Writer(next(iter(paths.values())), tuple(paths), **common)
-    return StemWriter(paths, format=target.format.name, **common)
+    threads = wanted_threads() or os.cpu_count() or 1
+    return StemWriter(paths, format=target.format.name, threads=threads, **common)

@@ -8,7 +8,7 @@ import numpy as np
 
 from desmezcla.errors import DesmezclaError, ParameterError, ReleaseError
 from desmezcla.inference.blocks import Block
-from desmezcla.inference.device import Precision, onnx_threads
+from desmezcla.inference.device import Precision, wanted_threads
 from desmezcla.inference.model_file import (
     CORE_METADATA_KEY,
     METADATA_KEY,
@@ -168,7 +168,7 @@ def release_runner(release: Release, precision: Precision) -> OnnxRunner:
             f"release {release.name!r} has no {' or '.join(names)}; make it, where PyTorch is "
             f"installed, with: {command}"
         )
-    runner = OnnxRunner(path, threads=onnx_threads())
+    runner = OnnxRunner(path, threads=wanted_threads())
     if (runner.facts.weights_sha256, MODEL_FILES[runner.precision]) != (release.sha256, path.name):
         raise ReleaseError(
             f"{path} was made of other weights than those of release {release.name!r}, or with "

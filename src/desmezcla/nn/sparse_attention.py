@@ -59,8 +59,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tenso
 @cache
 def has_matrix_unit() -> bool:
     """Say whether the processor multiplies matrices of bfloat16 by instructions for that (AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.4 has none
-    return bool(capabilities.get("amx_bf16", False))
+    if not hasattr(torch.cpu, "get_capabilities"):  # in PyTorch 2.4
+        return False
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 class SparseAttention(nn.Module):
