@@ -175,9 +175,9 @@ PARTS = {
     ),
     "audio_separator": Part(
         "BS-RoFormer beside `audio-separator`",
-        ("roformer.py", "--segments", "8", "--runs", "3"),
+        ("roformer.py", "--segments", "6", "--runs", "2"),
         "The same random weights (the sizes of the package's default model, with two of its twelve "
-        "blocks), the same file of 64 s in segments of 8 s without overlap, vocals and the rest; "
+        "blocks), the same file of 48 s in segments of 8 s without overlap, vocals and the rest; "
         "programs in turns, medians, ratios of neighbours.",
         peer_table,
     ),
