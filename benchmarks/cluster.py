@@ -11,6 +11,7 @@ cost is that of the processor's time, start included, which other programs hardl
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -48,7 +49,8 @@ def main() -> None:
     found: dict[str, Any] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         if options.tracks:
-            found["cluster"] = of_cluster(Path(name, "cluster"), options.tracks)
+            with contextlib.redirect_stdout(sys.stderr):  # Ray tells of the node that was killed
+                found["cluster"] = of_cluster(Path(name, "cluster"), options.tracks)
         if options.runs:
             music = write_music(Path(name, "music"), options.songs, options.seconds)
             found["throughput"] = of_workers(music, options.model, options.runs)

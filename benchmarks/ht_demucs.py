@@ -9,11 +9,10 @@ neighbouring runs. Then desmezcla separates songs of two lengths, to see that me
 
 import argparse
 import json
-import statistics
 import tempfile
 from pathlib import Path
 
-from side_by_side import agreement, import_checkpoint, run, write_song
+from side_by_side import agreement, import_checkpoint, medians, ratios, run, write_song
 
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -91,22 +90,17 @@ def main() -> None:
                     path.mkdir(exist_ok=True)
                 peer = run(PEER, str(package), str(song), str(out["demucs"]))
                 ours = separate(song, out[precision], precision, home)
-                for key in ("program_s", "song_s"):
-                    ours[f"{key}_ratio"] = peer[key] / ours[key]
-                ours |= agreement(out[precision], out["demucs"], STEMS)
+                ours |= ratios(ours, peer) | agreement(out[precision], out["demucs"], STEMS)
                 results.setdefault("demucs", []).append(peer)
                 results.setdefault(precision, []).append(ours)
-        medians = {
-            who: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
-            for who, rows in results.items()
-        }
+        found = medians(results)
         write_song(song, arguments.long)
         longer = separate(song, folder / "float32", "float32", home)
         memory = {
-            f"{arguments.seconds:g} s": medians["float32"]["peak_mib"],
+            f"{arguments.seconds:g} s": found["float32"]["peak_mib"],
             f"{arguments.long:g} s": round(longer["peak_mib"]),
         }
-        report = {"seconds": arguments.seconds, "medians": medians, "peak_mib": memory}
+        report = {"seconds": arguments.seconds, "medians": found, "peak_mib": memory}
         print(json.dumps(report, indent=2))
 
 

@@ -9,11 +9,10 @@ programs take turns, and ratios are of neighbouring runs.
 
 import argparse
 import json
-import statistics
 import tempfile
 from pathlib import Path
 
-from side_by_side import agreement, import_checkpoint, run, write_song
+from side_by_side import agreement, import_checkpoint, medians, ratios, run, write_song
 
 TARGETS = ("vocals", "drums", "bass", "other")
 
@@ -107,16 +106,11 @@ def main() -> None:
                     DESMEZCLA_HOME=home,
                     DESMEZCLA_KEEP_BUFFERS=keep,
                 )
-                for key in ("program_s", "song_s"):
-                    ours[f"{key}_ratio"] = peer[key] / ours[key]
-                ours |= agreement(out[label], out["peer"], TARGETS)
+                ours |= ratios(ours, peer) | agreement(out[label], out["peer"], TARGETS)
                 results.setdefault("openunmix", []).append(peer)
                 results.setdefault(label, []).append(ours)
-        summary = {
-            label: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
-            for label, rows in results.items()
-        }
-        print(json.dumps({"seconds": arguments.seconds, "medians": summary}, indent=2))
+        found = {"seconds": arguments.seconds, "medians": medians(results)}
+        print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -79,12 +79,14 @@ def peer_table(found: Any) -> list[str]:
     """Return the table of a program that compares whole separations with a peer's."""
     body = []
     for name, one in found["medians"].items():
+        is_peer = RATIOS[0] not in one
+        label = f"`{name}`" if is_peer else f"`desmezcla`, {name}"
         shares = [f"{one[key]:.2f}" if key in one else "1" for key in RATIOS]
         agreement = f"{one['agreement_db']:.0f} dB" if "agreement_db" in one else ""
         speed = found["seconds"] / one["song_s"]
         body.append(
             (
-                *(name, f"{one['song_s']:.1f} s", f"{speed:.1f}", shares[0], shares[1]),
+                *(label, f"{one['song_s']:.1f} s", f"{speed:.1f}", shares[0], shares[1]),
                 *(f"{one['peak_mib']:.0f} MiB", agreement),
             )
         )
@@ -269,14 +271,17 @@ def page(results: dict[str, Any]) -> str:
         "each beside its peer. What the figures mean, and what was tried,",
         "[performance](performance.md) tells.",
     ]
+    where = ""
     for key, part in PARTS.items():
         if key not in results:
             continue
         one = results[key]
         named = ", ".join(f"{name} {number}" for name, number in one["versions"].items())
-        command = f"`python benchmarks/{' '.join(part.command)}`"
-        about = f"{command}, {one['date']}, {one['machine']}. {named}."
-        lines += ["", f"## {part.title}", "", part.text, "", *part.table(one["figures"]), "", about]
+        if (here := f"{one['machine']}; {named}") != where:
+            where = here
+            lines += ["", f"What follows was measured on {where}."]
+        lines += ["", f"## {part.title}", "", part.text, "", *part.table(one["figures"])]
+        lines += ["", f"`python benchmarks/{' '.join(part.command)}`, {one['date']}."]
     return "\n".join(lines) + "\n"
 
 

@@ -9,14 +9,13 @@ programs take turns, and ratios are of neighbouring runs.
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 import soundfile
 from open_unmix import CHECKPOINT, PEER
-from side_by_side import run, write_song
+from side_by_side import medians, run, write_song
 
 from desmezcla.audio.writer import AudioWriter
 
@@ -56,11 +55,7 @@ def main() -> None:
                 ours = run(OURS, model, str(coded), str(folder / "ours"))
                 results.setdefault(model, []).append(figures(ours, peer, options.seconds))
                 print(model, ours, file=sys.stderr)
-        medians = {
-            name: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
-            for name, rows in results.items()
-        }
-        print(json.dumps({"seconds": options.seconds, "medians": medians}, indent=2))
+        print(json.dumps({"seconds": options.seconds, "medians": medians(results)}, indent=2))
 
 
 def figures(found: dict[str, float], peer: dict[str, float], seconds: float) -> dict[str, float]:

@@ -19,14 +19,13 @@ agreement, since that has hard seams.
 import argparse
 import json
 import os
-import statistics
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import yaml
 from imageio_ffmpeg import get_ffmpeg_exe
-from side_by_side import RATE, agreement, import_checkpoint, run, write_song
+from side_by_side import RATE, agreement, import_checkpoint, medians, ratios, run, write_song
 
 from desmezcla.models.bs_roformer import BANDS
 
@@ -130,16 +129,12 @@ def main() -> None:
                     *(str(song), str(out[label]), precision, str(overlap)),
                     DESMEZCLA_HOME=home,
                 )
-                for key in ("program_s", "song_s"):
-                    ours[f"{key}_ratio"] = peer[key] / ours[key]
-                ours |= agreement(out[label], out["peer"], ("vocals", "residual"))
+                ours |= ratios(ours, peer) | agreement(
+                    out[label], out["peer"], ("vocals", "residual")
+                )
                 results.setdefault("audio-separator", []).append(peer)
                 results.setdefault(label, []).append(ours)
-        medians = {
-            who: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
-            for who, rows in results.items()
-        }
-        print(json.dumps({"seconds": seconds, "medians": medians}, indent=2))
+        print(json.dumps({"seconds": seconds, "medians": medians(results)}, indent=2))
 
 
 def check_installed() -> None:

@@ -1,10 +1,11 @@
 """What benchmarks that run a peer beside desmezcla share: programs, songs, agreement."""
 
 import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,19 @@ def import_checkpoint(path: Path, home: str) -> None:
         stdout=subprocess.DEVNULL,
         env=os.environ | {"DESMEZCLA_HOME": home},
     )
+
+
+def ratios(ours: Mapping[str, float], peer: Mapping[str, float]) -> dict[str, float]:
+    """Return how many times as fast as the peer ours was, of two results of `run`."""
+    return {f"{key}_ratio": peer[key] / ours[key] for key in ("program_s", "song_s")}
+
+
+def medians(results: Mapping[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the medians of all figures over the runs, to three digits, by the same names."""
+    return {
+        name: {key: float(f"{statistics.median(r[key] for r in rows):.3g}") for key in rows[0]}
+        for name, rows in results.items()
+    }
 
 
 def agreement(ours: Path, theirs: Path, stems: Iterable[str]) -> dict[str, float]:

@@ -59,6 +59,16 @@ def features_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def in_place_of(x: Tensor) -> Tensor | None:
+    """Return where to put what x is only needed for: where x is, unless gradients need x later.
+
+    Memory that was just written is in the cache; new memory would have to be brought there. In
+    bfloat16 a processor is slower so, though.
+    """
+    keep = torch.is_grad_enabled() or torch.compiler.is_exporting()
+    return None if keep or x.dtype == torch.bfloat16 else x
+
+
 def gated(x: Tensor, conv: TimeConv | nn.Conv2d, norm: nn.Module) -> Tensor:
     """Return one half of a convolution's features times the sigmoid of the other half.
 
@@ -77,7 +87,8 @@ def gated(x: Tensor, conv: TimeConv | nn.Conv2d, norm: nn.Module) -> Tensor:
     values, gates = weight.chunk(2)
     bias, gates_bias = cast(Tensor, conv.bias).chunk(2)
     gate = F.conv2d(x, gates, gates_bias, padding=padding).sigmoid_()
-    return F.conv2d(x, values, bias, padding=padding) * gate
+    made = F.conv2d(x, values, bias, padding=padding)
+    return torch.mul(made, gate, out=in_place_of(made))
 
 
 class MapNorm(nn.GroupNorm):
@@ -217,9 +228,8 @@ class Branch(nn.Sequential):
         values, gates = weight.chunk(2)
         bias, gates_bias = bias.chunk(2)
         gate = F.conv2d(hidden, gates, gates_bias).sigmoid_()
-        return torch.addcmul(
-            x, F.conv2d(hidden, values * factor[:, None, None, None], bias * factor), gate
-        )
+        made = F.conv2d(hidden, values * factor[:, None, None, None], bias * factor)
+        return torch.addcmul(x, made, gate, out=in_place_of(made))
 
 
 def normalised_expansion(

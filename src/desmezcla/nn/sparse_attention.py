@@ -44,14 +44,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tenso
     Shape:
         q: `[B, heads, N, h]`; k, v: `[B, heads, M, h]`; returns `[B, heads, N, h]`.
     """
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or has_matrix_unit():
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    if q.dtype != torch.bfloat16 or has_matrix_unit():
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     # Without a matrix unit the fused kernel of a processor takes half as long again as these steps;
     # with one, these steps would take half as long again.
-    keys, values = (k * k.shape[-1] ** -0.5).mT.contiguous(), v.contiguous()
+    keys = (k * k.shape[-1] ** -0.5).mT.contiguous()
     parts = [
-        F.dropout((part @ keys).softmax(-1), dropout) @ values
-        for part in torch.split(q.contiguous(), QUERIES_AT_ONCE, 2)
+        F.dropout((part @ keys).softmax(-1), dropout) @ v
+        for part in torch.split(q, QUERIES_AT_ONCE, 2)
     ]
     return torch.cat(parts, 2)
 
