@@ -64,11 +64,9 @@ def fetch_runtime(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         if shutil.which("npm") is None:
             raise DesmezclaError("npm is not installed; it comes with Node.js")
-        subprocess.run(
-            ["npm", "pack", "--silent", "--pack-destination", name, PACKAGE],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = ["npm", "pack", "--silent", "--pack-destination", name, PACKAGE]
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            raise DesmezclaError(f"npm could not fetch {PACKAGE}; `{' '.join(command)}` says why")
         (archive,) = Path(name).glob("*.tgz")
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
         if found != SHA256:
