@@ -18,6 +18,7 @@ from desmezcla.inference.sources import ArraySource
 from desmezcla.inference.torch_runner import torch_engine
 from desmezcla.models import build_model
 from desmezcla.models.base import SeparationModel
+from desmezcla.nn import sparse_attention
 from desmezcla.nn.sparse_attention import SparseAttention, attention
 
 RATE = 44100
@@ -221,6 +222,23 @@ def test_a_longer_mixture_than_a_segment_is_taken_in_one_piece() -> None:
         changed[..., -2000:] = 0
         assert stems.shape[-1] == mix.shape[-1]
         assert not torch.allclose(model(changed)[..., -2000:], stems[..., -2000:])
+
+
+@pytest.mark.parametrize("matrix_unit", [False, True])
+def test_attention_in_bfloat16_is_attention(
+    matrix_unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_attention, "has_matrix_unit", lambda: matrix_unit)
+    generator = torch.Generator().manual_seed(0)
+    # More queries than are taken at once, heads apart from each other in memory.
+    q, k, v = (
+        torch.randn(1, places, 2, 16, generator=generator).transpose(1, 2)
+        for places in (sparse_attention.QUERIES_AT_ONCE + 30, 90, 90)
+    )
+    expected = (q @ k.mT / 4).softmax(-1) @ v
+    got = attention(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), expected, rtol=0, atol=0.03)
 
 
 def test_sparse_attention_without_sparsity_is_attention() -> None:
