@@ -91,7 +91,7 @@ class StemWriter:
             raise ParameterError(
                 f"stems has shape {stems.shape}, but must be [{len(self._writers)}, C, n]"
             )
-        if self._threads == 1:
+        if self._threads <= 1:
             for writer, block in zip(self._writers.values(), stems, strict=True):
                 writer.write(block)
             return

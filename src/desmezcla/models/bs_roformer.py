@@ -41,6 +41,7 @@ from desmezcla.nn.band_split import (
     masked_parts,
     spectral_values,
 )
+from desmezcla.nn.modes import only_the_result
 from desmezcla.nn.rotary import rotary_frequencies, rotated
 
 TINY: dict[str, Any] = {
@@ -248,8 +249,7 @@ class Transformer(nn.Module):
         """Shape: `[B, M, L, H]`, as the input; L is the axis that is looked along."""
         sequences = x.flatten(0, 1)  # [B·M, L, H]
         at_once = len(sequences)
-        whole = torch.is_grad_enabled() or torch.compiler.is_exporting()
-        if x.device.type == "cpu" and not whole:
+        if x.device.type == "cpu" and only_the_result():
             # No sequence knows of another, and what a layer makes of a few needs less than half of
             # the memory, in the same time.
             at_once = max(1, PLACES_AT_ONCE // x.shape[2])

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from desmezcla.nn.modes import only_the_result
+
 HEADS = 4
 DECAYS = 4
 LSTM_FRAMES = 200
@@ -65,8 +67,7 @@ def in_place_of(x: Tensor) -> Tensor | None:
     Memory that was just written is in the cache; new memory would have to be brought there. In
     bfloat16 a processor is slower so, though.
     """
-    keep = torch.is_grad_enabled() or torch.compiler.is_exporting()
-    return None if keep or x.dtype == torch.bfloat16 else x
+    return x if only_the_result() and x.dtype != torch.bfloat16 else None
 
 
 def gated(x: Tensor, conv: TimeConv | nn.Conv2d, norm: nn.Module) -> Tensor:
