@@ -208,7 +208,8 @@ def test_two_tabs_do_not_overwrite_each_other(context: Any, server: Server) -> N
     one.state("saved")
     two.play()
     other = "1" if one.given["t1", "quality"] != "1" else "2"
-    two.page.locator(f'input[name="quality"][value="{other}"]').check()
+    # A click, since what it chose may be taken back before it could be looked at.
+    two.page.locator(f'input[name="quality"][value="{other}"]').click()
     two.state("elsewhere")
     value = one.given["t1", "quality"]
     assert two.page.locator(f'input[name="quality"][value="{value}"]').is_checked()
@@ -219,6 +220,34 @@ def test_two_tabs_do_not_overwrite_each_other(context: Any, server: Server) -> N
     assert stored(server, 3)["t1", "quality"] == other
     one.next()
     assert one.step == "t2"
+
+
+def test_what_is_given_before_the_other_tab_is_seen_overwrites_nothing(
+    context: Any, server: Server
+) -> None:
+    one = begin(context, server, 4)
+    one.take(until="t1")
+    two = begin(context, server, 4)
+    one.play()
+    one.rate("t1", ("quality",))
+    one.state("saved")
+    two.play()
+    held: list[Any] = []
+    two.page.route("**/answers/**", lambda route: route.continue_() if held else held.append(route))
+    others = [value for value in "12345" if value != one.given["t1", "quality"]]
+    with two.page.expect_request("**/answers/**"):
+        two.page.locator(f'input[name="quality"][value="{others[0]}"]').click()
+    # Both are given while the first one is on its way.
+    two.page.locator(f'input[name="quality"][value="{others[1]}"]').click()
+    with two.page.expect_response("**/answers/t1/contamination"):
+        two.page.locator('input[name="contamination"][value="3"]').click()
+        held[0].continue_()
+    two.state("elsewhere")
+    assert "another tab" in two.page.locator("#saving").text_content()
+    value = one.given["t1", "quality"]
+    assert two.page.locator(f'input[name="quality"][value="{value}"]').is_checked()
+    assert stored(server, 4) == one.given | {("t1", "contamination"): "3"}
+    assert two.faults == []
 
 
 def test_pages_of_the_owner_and_of_strangers(context: Any, server: Server) -> None:

@@ -80,7 +80,7 @@ export class Answers {
     clearTimeout(this.timer);
     let conflict = false;
     for (let queue = this.queue(); queue.length > 0; queue = this.queue()) {
-      this.show("saving");
+      if (!conflict) this.show("saving"); // what was given elsewhere is to be read
       const entry = queue[0];
       const answer = await this.put(entry);
       if (answer === null) {
@@ -118,14 +118,15 @@ export class Answers {
     }
   }
 
-  // Take an answer off the queue; later ones to the same question build upon it.
-  took(sent, { body }) {
-    const left = this.queue().filter((entry) => entry.change !== sent.change);
+  // Take an answer off the queue. Later ones to the same question build upon it, unless there was
+  // another from elsewhere: they were given before it was seen, and go with it.
+  took(sent, { status, body }) {
+    let left = this.queue().filter((entry) => entry.change !== sent.change);
     if ("revision" in body) {
       if (sent.item === this.item) this.revisions.set(sent.scale, body.revision);
-      for (const entry of left) {
-        if (entry.item === sent.item && entry.scale === sent.scale) entry.revision = body.revision;
-      }
+      const later = left.filter((entry) => entry.item === sent.item && entry.scale === sent.scale);
+      if (status === 409) left = left.filter((entry) => !later.includes(entry));
+      for (const entry of later) entry.revision = body.revision;
     }
     this.store(left);
   }
