@@ -303,3 +303,12 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
         path.touch()
     remove_unfinished(tmp_path)
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == {living, other}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what has become of a process")
+def test_what_a_process_left_that_nobody_asked_for_yet_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # its number stays its own
+        (tmp_path / f".song.json.{dead.pid}-0123abcd.part").touch()
+        remove_unfinished(tmp_path)
+    assert not list(tmp_path.iterdir())

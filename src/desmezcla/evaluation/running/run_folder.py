@@ -90,7 +90,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether a process of this machine is still there."""
+    """Whether a process of this machine is still there, and has not ended."""
     if sys.platform == "win32":
         return False  # a file that is open cannot be removed there
     try:
@@ -99,7 +99,13 @@ def is_running(process: int) -> bool:
         return False
     except (OSError, OverflowError):
         pass  # another user's, or no process at all: not to be judged here
-    return True
+    # A process that has ended keeps its number until its parent asks for it, which can take seconds
+    # after the parent died, too. Linux says so; its name may hold anything, the state follows it.
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in (b"Z", b"X")
 
 
 def _score_files(out: Path) -> list[Path]:
