@@ -231,6 +231,18 @@ def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
         StreamSeparator(model_of("hs_tasnet"), **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_is_too_quiet_to_be_sound_is_silence(name: str) -> None:
+    """Processors can be many times slower with numbers that are so small."""
+    model = model_of(name)
+    mix = noise(900)
+    mix[:, 300:] *= np.float32(1e-39)
+    silent = mix.copy()
+    silent[:, 300:] = 0
+    expected = in_blocks(StreamSeparator(model), silent, [100])
+    np.testing.assert_array_equal(in_blocks(StreamSeparator(model), mix, [100]), expected)
+
+
 def test_no_input_gives_no_output() -> None:
     live = StreamSeparator(model_of("open_unmix"))
     assert live.flush().shape == (4, 2, 0)

@@ -14,6 +14,9 @@ from desmezcla.dsp.framing import Audio, FrameStep, FrameStream, Framing
 from desmezcla.errors import ParameterError
 from desmezcla.inference.groups import channel_groups
 
+# -360 dB. What is quieter is no sound, but ends in numbers that many processors are slow with.
+_SILENCE = np.float32(1e-18)
+
 
 class BlockStream:
     """Stems of a signal that comes in blocks of any size.
@@ -130,4 +133,5 @@ class BlockStream:
             raise ParameterError(f"block has type {block.dtype}; convert it to float32 in [-1, 1]")
         if not np.isfinite(block).all():
             raise ParameterError("block holds NaN or infinite values; replace them by zeros")
-        return block.astype(np.float32, copy=False)
+        block = block.astype(np.float32, copy=False)
+        return np.where(np.abs(block) < _SILENCE, np.float32(0), block)

@@ -49,8 +49,9 @@ def model_class(key: str) -> type[SeparationModel[Any]]:
     (found,) = (
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, SeparationModel)
-        and member.__module__ == module.__name__
+        # In Python 3.10, aliases like tuple[int, ...] pass for classes, but are of another module.
+        if member.__module__ == module.__name__
+        and issubclass(member, SeparationModel)
         and not inspect.isabstract(member)
     )
     return found

@@ -42,12 +42,10 @@ def zipped(files: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
     with zipfile.ZipFile(outgoing, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:
             large = path.stat().st_size > _LARGE_BYTES
-            with (
-                path.open("rb") as file,
-                archive.open(
-                    zipfile.ZipInfo.from_file(path, name), "w", force_zip64=large
-                ) as entry,
-            ):
+            info = zipfile.ZipInfo.from_file(path, name)
+            if large:
+                info.extract_version = zipfile.ZIP64_VERSION  # Python 3.10 leaves that out
+            with path.open("rb") as file, archive.open(info, "w", force_zip64=large) as entry:
                 while piece := file.read(_PIECE_BYTES):
                     entry.write(piece)
                     yield outgoing.taken()
