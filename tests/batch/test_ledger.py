@@ -59,6 +59,7 @@ def test_rows_are_written_before_the_end(tmp_path: Path, monkeypatch: pytest.Mon
         assert 1 <= len(files(tmp_path)) <= 5
         again = Ledger(str(tmp_path), tmp_path)  # as after a kill
         assert again.find(f"{number}.mp3", f"song {number}") == row(number)
+        again._table.close()
     ledger.close()
     assert len(files(tmp_path)) == 1
 

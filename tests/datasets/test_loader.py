@@ -1,6 +1,9 @@
+import multiprocessing
 import os
 import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -125,6 +128,17 @@ def test_batches_are_the_same_for_any_number_of_workers(
 def test_spawned_workers_make_the_same_batches(segments: Segments) -> None:
     there = batches(segments, workers=1, start_method="spawn", steps=2)
     assert_same(there, batches(segments, steps=2))
+
+
+def test_workers_are_not_forked_off_a_process_that_ray_is_in(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    loader = iter(SegmentLoader(segments, batch_size=4, steps=2, workers=1))
+    first = next(loader)
+    kinds = {type(child) for child in multiprocessing.active_children()}
+    assert multiprocessing.get_context("spawn").Process in kinds
+    assert_same([first, *loader], batches(segments, steps=2))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -103,9 +103,13 @@ class Ledger:
         self._table.execute("PRAGMA journal_mode=OFF")
         self._table.execute(f"CREATE TABLE rows ({', '.join(types)}, PRIMARY KEY (input, track))")
         self._table.execute("CREATE TABLE taken (name TEXT PRIMARY KEY, input TEXT)")
-        self._files = [n for n in names_in(self._folder, patience_s=patience_s) if _is_part(n)]
-        for name in self._files:
-            self._load(name)
+        try:
+            self._files = [n for n in names_in(self._folder, patience_s=patience_s) if _is_part(n)]
+            for name in self._files:
+                self._load(name)
+        except BaseException:
+            self._table.close()
+            raise
 
     @property
     def _folder(self) -> str:

@@ -1,6 +1,7 @@
 """Batches for training, made ahead of time by processes of their own."""
 
 import signal
+import sys
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -63,8 +64,8 @@ class SegmentLoader:
         prefetch: Batches that each worker makes ahead; they lie in shared memory, `workers *
             prefetch` and a few more.
         pin_memory: Put batches where a GPU copies them from faster.
-        start_method: "fork", "spawn" or "forkserver"; None for the platform's own. With any but
-            "fork", `segments` and `augment` must be picklable.
+        start_method: "fork", "spawn" or "forkserver"; None for the platform's own, or "spawn" where
+            Ray has been imported. With any but "fork", `segments` and `augment` must be picklable.
 
     Errors:
         ParameterError: if an argument is out of range.
@@ -108,7 +109,7 @@ class SegmentLoader:
                 "num_workers": workers,
                 "prefetch_factor": prefetch,
                 "persistent_workers": True,
-                "multiprocessing_context": start_method,
+                "multiprocessing_context": start_method or _safe_start_method(),
                 "worker_init_fn": _start_worker,
             }
         self._loader: DataLoader[Made] | None = None
@@ -273,6 +274,12 @@ def _store(targets: tuple[Audio, Audio], results: tuple[Audio, Audio]) -> None:
 
 def _unchanged(made: Any) -> Any:
     return made
+
+
+def _safe_start_method() -> str | None:
+    # Ray's library, connected to a cluster twice, crashes whatever is forked off its process after
+    # that (Ray 2.60 on Python 3.13).
+    return "spawn" if "ray" in sys.modules else None
 
 
 def _start_worker(worker: int) -> None:

@@ -62,7 +62,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tenso
 @cache
 def has_matrix_unit() -> bool:
     """Say whether the processor multiplies matrices of bfloat16 by instructions for that (AMX)."""
-    if not hasattr(torch.cpu, "get_capabilities"):  # in PyTorch 2.4
+    if not hasattr(torch.cpu, "get_capabilities"):  # in an older PyTorch
         return False
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 

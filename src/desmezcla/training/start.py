@@ -22,13 +22,6 @@ class HasNetworks(Protocol):
         """Return the network of a stem, which no other stem depends on."""
 
 
-@runtime_checkable
-class HasBase(Protocol):
-    """A model around another one, such as a refiner."""
-
-    base: SeparationModel[Any]
-
-
 @dataclass(frozen=True)
 class Beginning:
     """What training begins with.
@@ -123,8 +116,7 @@ def _around(release: Release, recipe: Recipe) -> tuple[SeparationModel[Any], Rec
     inside = {"base": release.info.model, "base_config": fields}
     recipe = _with_fields(recipe, recipe.model.fields | inside | shared)
     model = _new(recipe)
-    assert isinstance(model, HasBase)
-    model.base.load_state_dict(base.state_dict(), strict=True)
+    model.get_submodule("base").load_state_dict(base.state_dict(), strict=True)
     return model, recipe
 
 
@@ -142,11 +134,10 @@ def _with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
 
 def _freeze(model: SeparationModel[Any], recipe: Recipe) -> tuple[nn.Module, ...]:
     """Freeze the networks that are not trained, and return them."""
-    if recipe.start and recipe.start.into and isinstance(model, HasBase):
+    if recipe.start and recipe.start.into:
         if getattr(model.config, "train_base", False):
             return ()
-        model.base.requires_grad_(False)
-        return (model.base,)
+        return (model.get_submodule("base").requires_grad_(False),)
     chosen = recipe.trained_stems
     asked = recipe.start.stems if recipe.start and recipe.start.stems else chosen
     if set(asked) - set(recipe.stems):
