@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -302,14 +303,8 @@ def memory_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_memory_stays_flat_with_a_hundred_thousand_rows(tmp_path: Path) -> None:
-    table = tmp_path / "list.csv"
-    with table.open("w") as file:
-        file.write("path\n")
-        file.writelines(
-            f"albums/{n // 10:06}/a title of usual length {n}.mp3\n" for n in range(100_000)
-        )
+def memory_on_the_way(table: Path, out: Path) -> list[float]:
+    """Return the memory of this process after each ten thousand tracks."""
     seen: list[float] = []
     done = 0
 
@@ -319,10 +314,24 @@ def test_memory_stays_flat_with_a_hundred_thousand_rows(tmp_path: Path) -> None:
         if event["event"] == "file" and done % 10_000 == 0:
             seen.append(memory_mib())
 
-    job = BatchJob("baseline", str(tmp_path / "out"))
+    job = BatchJob("baseline", str(out))
     assert run_batch(job, str(table), watch, engine=PretendingEngine()) == (100_000, 0)
+    assert threading.active_count() < 40
+    return seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat_with_a_hundred_thousand_rows(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    with table.open("w") as file:
+        file.write("path\n")
+        file.writelines(
+            f"albums/{n // 10:06}/a title of usual length {n}.mp3\n" for n in range(100_000)
+        )
+    # A process of its own, since the memory of this one is what earlier tests have made of it.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        seen = process.submit(memory_on_the_way, table, tmp_path / "out").result()
     assert len(seen) == 10
     assert max(seen) - seen[0] < 24
     (ledger,) = (tmp_path / "out/ledger").glob("*.parquet")
     assert parquet.read_metadata(ledger).num_rows == 100_000
-    assert threading.active_count() < 40
