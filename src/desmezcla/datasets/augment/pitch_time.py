@@ -51,6 +51,7 @@ class PitchShift(StemAugmentation):
         """Return `[N, C, T]` at another pitch."""
         factor = 2 ** (rng.uniform(*self.semitones) / 12)
         flat = audio.reshape(-1, audio.shape[-1])  # [N·C, T]
+        # A copy, since soxr takes the view of a single frame for channels one after the other.
         faster = soxr.resample(flat.T.copy(), factor, 1.0).reshape(-1, len(flat)).T
         return stretch(faster, 1 / factor, sample_rate, audio.shape[-1]).reshape(audio.shape)
 
