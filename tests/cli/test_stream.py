@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from desmezcla.cli import _run
+from desmezcla.dsp.threads import with_threads
 from desmezcla.inference.realtime import StreamSeparator
 from desmezcla.live.pcm import PcmDecoder, PcmEncoder, find_pcm_format
 from desmezcla.live.stream import Audio
@@ -81,7 +82,6 @@ def stream(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Stream]:
     """Return what runs the command in this process, from a file to a file."""
-    threads = torch.get_num_threads()
     monkeypatch.setenv("DESMEZCLA_HOME", str(home))
     monkeypatch.setenv("DESMEZCLA_OFFLINE", "1")
 
@@ -92,8 +92,8 @@ def stream(
             code = run_between(stdin, stdout, monkeypatch)
         return Ended(code, (tmp_path / "out").read_bytes(), capsys.readouterr().err)
 
-    yield run
-    torch.set_num_threads(threads)
+    with with_threads(torch.get_num_threads()):  # whatever the command sets
+        yield run
 
 
 def noise(samples: int, channels: int = 2, seed: int = 0) -> Audio:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from desmezcla.dsp.threads import on_all_cores, summed_on_all_cores
+from desmezcla.dsp.threads import on_all_cores, summed_on_all_cores, with_threads
 from desmezcla.models import build_model
 from desmezcla.models.open_unmix import TINY
 
@@ -17,10 +17,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _two_threads() -> Iterator[None]:
     """Share work out to two threads, however many the tests were given."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+    with with_threads(2):
+        yield
 
 
 def test_results_come_in_order_from_other_threads_with_the_modes_of_this_one() -> None:
@@ -59,5 +57,5 @@ def test_open_unmix_side_by_side_gives_what_it_gives_in_one_thread() -> None:
         return result
 
     two = stems()
-    torch.set_num_threads(1)
-    torch.testing.assert_close(two, stems(), rtol=0, atol=1e-6)
+    with with_threads(1):
+        torch.testing.assert_close(two, stems(), rtol=0, atol=1e-6)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import soundfile
-import torch
 from numpy.typing import NDArray
 
 from desmezcla import Separator, StreamSeparator
 from desmezcla.audio.resample import resample
 from desmezcla.datasets.render.song import render_song
+from desmezcla.dsp.threads import with_threads
 from desmezcla.inference.runner import EngineName
 from desmezcla.releases.store import BUNDLED
 from desmezcla.training.validation import sdr
@@ -23,10 +23,8 @@ Stems = dict[str, Audio]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with with_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from desmezcla.dsp.threads import with_threads
 from desmezcla.inference.realtime import StreamSeparator
 from desmezcla.models import build_model
 
@@ -41,10 +42,8 @@ RESIDENT_BYTES = 1 << 19
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Threads that wait for each other at every small product take long on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with with_threads(1):
+        yield
 
 
 def stream_of(key: str) -> StreamSeparator:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
+
+from desmezcla.dsp.threads import with_threads
 
 RATE = 8000
 STEMS = ("vocals", "drums", "bass", "other")
@@ -55,10 +56,8 @@ def write_tracks(root: Path, tracks: dict[str, int]) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Compute tiny things with one thread: with more they wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with with_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

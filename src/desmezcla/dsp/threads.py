@@ -4,7 +4,8 @@ Passes over a few thousand values are too short for the cores to share, and pass
 leave the caches: so each core takes parts of its own.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
@@ -60,6 +61,17 @@ def summed_on_all_cores(
         parts = on_all_cores(function, arguments[begin : begin + at_once], device)
         total = sum(parts, start=total)
     return total
+
+
+@contextlib.contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads, and then with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @lru_cache

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
+from desmezcla.dsp.threads import with_threads
 from desmezcla.models import SeparationModel
 
 
@@ -49,7 +50,8 @@ def operations_per_s(model: SeparationModel[Any]) -> float | None:
     spec = model.spec
     shapes_only = FakeTensorMode(allow_non_fake_inputs=True)
     counting = FlopCounterMode(display=False)
-    with _one_thread(), shapes_only, counting as counter, _counted_lstms() as lstms:
+    # Of what a model shares out to other threads nothing is counted.
+    with with_threads(1), shapes_only, counting as counter, _counted_lstms() as lstms:
         mix = torch.empty(1, spec.channels, spec.segment_samples)
         try:
             with torch.no_grad():
@@ -58,17 +60,6 @@ def operations_per_s(model: SeparationModel[Any]) -> float | None:
             return None
     total = counter.get_total_flops() + sum(lstms)
     return total * spec.sample_rate / spec.segment_samples or None
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep models from sharing work out to threads, in which nothing is counted."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
